@@ -1,0 +1,1 @@
+"""One plug-in a file; `yolo.py` decodes the output of all of them."""

@@ -1,0 +1,315 @@
+"""What Home Assistant's process and the worker say to each other.
+
+Every message is a frozen dataclass. Times are Unix seconds (UTC) of the machine's clock; boxes are pixels of the frame
+that the message names. `wire.py` turns a message into bytes and back; a field named `data` travels as raw bytes.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """A bounding box in pixels of its frame; right and bottom are exclusive."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        """Width in pixels."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> float:
+        """Height in pixels."""
+        return self.bottom - self.top
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels, 0 for an inverted box."""
+        return max(0.0, self.width) * max(0.0, self.height)
+
+
+class SourceKind(StrEnum):
+    """Where a camera's frames come from."""
+
+    STREAM = "stream"
+    """Any URL that libav opens: RTSP, HTTP (MPEG-TS, MJPEG, HLS), RTMP."""
+    FILE = "file"
+    """A video file on this machine, played at its own pace."""
+    STILLS = "stills"
+    """JPEG pictures that the parent pushes with `PushStill`."""
+
+
+class CameraStatus(StrEnum):
+    """Whether a camera is seen. Part of the websocket contract."""
+
+    UNKNOWN = "unknown"
+    """Nothing was seen yet."""
+    ONLINE = "online"
+    OFFLINE = "offline"
+    """The source cannot be reached or went silent."""
+    ERROR = "error"
+    """The source answers but cannot be used, or the worker is down."""
+
+
+class Problem(StrEnum):
+    """Why a camera or the detector does not work. Each value is a translation key that names what to do."""
+
+    SOURCE_UNREACHABLE = "source_unreachable"
+    SOURCE_UNAUTHORIZED = "source_unauthorized"
+    SOURCE_NOT_FOUND = "source_not_found"
+    SOURCE_STALLED = "source_stalled"
+    SOURCE_CORRUPT = "source_corrupt"
+    SOURCE_NO_VIDEO = "source_no_video"
+    SOURCE_ENDED = "source_ended"
+    FILE_MISSING = "file_missing"
+    MODEL_MISSING = "model_missing"
+    MODEL_CORRUPT = "model_corrupt"
+    MODEL_SHAPE = "model_shape"
+    WORKER_DOWN = "worker_down"
+    CAMERA_UNAVAILABLE = "camera_unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A camera's source. `location` may hold credentials: it is never logged, and hidden from `repr`."""
+
+    kind: SourceKind
+    location: str = field(default="", repr=False)
+    """URL or path; empty for stills."""
+    loop: bool = True
+    """Files only: begin again at the end. A file played once ends with `SOURCE_ENDED`."""
+    realtime: bool = True
+    """Files only: play at the file's own pace (False: as fast as it is read, times are the file's own)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraConfig:
+    """How one camera is watched."""
+
+    camera_id: str
+    source: Source
+    fps: float = 5.0
+    """Frames a second that are looked at; the source may bring more."""
+    detect: bool = True
+    """False: frames are decoded for the live picture, nothing is detected."""
+    labels: tuple[str, ...] = ("person",)
+    """COCO names that are tracked; others are dropped."""
+    confidence: float = 0.7
+    """A track counts once the median of its last (up to 10) scores reaches this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorConfig:
+    """Which model looks at the frames of every camera of this worker."""
+
+    plugin: str = "ncnn"
+    model: str = ""
+    """Folder with `model.ncnn.param`, `model.ncnn.bin` and `metadata.yaml` (Ultralytics' export)."""
+    threads: int = 1
+    minimum_score: float = 0.5
+    """Detections below it never start a track (ByteTrack's low-score stage may still use them)."""
+
+
+# --- parent to worker ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetDetector:
+    """Load this detector; replaces the present one. Answered by `DetectorState`."""
+
+    config: DetectorConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCamera:
+    """Watch this camera; one with the same id is replaced (its source reopened only if the source changed)."""
+
+    config: CameraConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopCamera:
+    """Stop watching this camera and forget its tracks."""
+
+    camera_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushStill:
+    """A JPEG still of a camera with `SourceKind.STILLS`."""
+
+    camera_id: str
+    captured_at: float
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshot:
+    """Ask for the newest frame as JPEG. Answered by `Snapshot` with the same `request_id`."""
+
+    request_id: int
+    camera_id: str
+    after: int = 0
+    """Wait (at most 5 s) for a frame with a larger `frame_id`."""
+    boxes: bool = True
+    """Draw the live tracks into it."""
+    max_width: int = 0
+    """Scale down to this width; 0 keeps the frame's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shutdown:
+    """Stop everything and exit with 0."""
+
+
+# --- worker to parent ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The first message: the worker's imports are done and it listens."""
+
+    pid: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraReport:
+    """One camera's figures since the last heartbeat."""
+
+    camera_id: str
+    fps: float
+    """Frames a second that were looked at."""
+    inference_fps: float
+    """Frames a second that went through the detector."""
+    last_frame_at: float | None
+    width: int = 0
+    height: int = 0
+    skipped: int = 0
+    """Frames that were due but never looked at because the detector was busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """Sent once a second. A worker that misses several is hung and is killed."""
+
+    at: float
+    cameras: tuple[CameraReport, ...]
+    inference_ms: float | None
+    """Mean time of one detector run since the last heartbeat; null when none ran."""
+    rss: int
+    """Resident memory of the worker in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A log record of the worker, already free of secrets."""
+
+    level: int
+    logger: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorState:
+    """The detector was loaded (`problem` is null) or could not be."""
+
+    problem: Problem | None
+    detail: str = ""
+    labels: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+    """Input size in pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraState:
+    """A camera's status changed."""
+
+    camera_id: str
+    status: CameraStatus
+    at: float
+    problem: Problem | None = None
+    detail: str = ""
+    """libav's words for people who look for the cause; free of secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MotionState:
+    """Motion began or (after a short hold) ended."""
+
+    camera_id: str
+    active: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackState:
+    """One object as the tracker sees it in this frame."""
+
+    track_id: int
+    """Unique over all cameras and restarts: ids count up from the worker's start time in milliseconds."""
+    label: str
+    confidence: float
+    """Median of the last (up to 10) scores, 0..1."""
+    score: float
+    """The score in this frame, 0..1; the last one while the object is briefly hidden."""
+    box: Box
+    first_seen_at: float
+    last_seen_at: float
+    confirmed: bool
+    """The median reached the camera's threshold at least once; never taken back."""
+    moved: bool
+    """It moved (or appeared in motion) since it was first seen: a car parked before we looked never did."""
+    stationary: bool
+    """It has not moved for a while now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameTracks:
+    """The live tracks after one frame went through the detector. `ended` ones are gone for good."""
+
+    camera_id: str
+    frame_id: int
+    captured_at: float
+    width: int
+    height: int
+    tracks: tuple[TrackState, ...]
+    ended: tuple[TrackState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackPicture:
+    """The best view of a confirmed track so far: the whole frame as JPEG, without drawings."""
+
+    camera_id: str
+    track_id: int
+    captured_at: float
+    box: Box
+    score: float
+    width: int
+    height: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Answer to `GetSnapshot`; empty `data` when there is no frame."""
+
+    request_id: int
+    camera_id: str
+    frame_id: int
+    captured_at: float | None
+    data: bytes = field(default=b"", repr=False)
+
+
+type Command = SetDetector | StartCamera | StopCamera | PushStill | GetSnapshot | Shutdown
+type Report = (
+    Ready | Heartbeat | LogLine | DetectorState | CameraState | MotionState | FrameTracks | TrackPicture | Snapshot
+)
+type Message = Command | Report
