@@ -1,0 +1,48 @@
+"""Constants of the integration."""
+
+from datetime import timedelta
+from typing import Final
+
+DOMAIN: Final = "nemotron_security"
+
+# Bus events
+EVENT_INCIDENT: Final = "nemotron_security_event"
+EVENT_DETECTION: Final = "nemotron_security_detection"
+EVENT_CAMERA_STATUS: Final = "nemotron_security_camera_status"
+
+# Config entry: data (the analyzer holds a secret) and options
+CONF_ANALYZER: Final = "analyzer"
+CONF_ANALYZER_URL: Final = "url"
+CONF_ANALYZER_KEY: Final = "api_key"
+CONF_ANALYZER_MODEL: Final = "model"
+ANALYZER_RULES: Final = "rules"
+ANALYZER_NEMOTRON: Final = "nemotron"
+
+CONF_DETECTOR_MODEL: Final = "detector_model"
+"""Option: folder of the ncnn model."""
+CONF_QUIET_TIME: Final = "quiet_time"
+CONF_MAXIMUM_LENGTH: Final = "maximum_length"
+CONF_ALARM_PANEL: Final = "alarm_panel"
+"""Option: the alarm control panel whose state counts; without one, the only panel there is."""
+DEFAULT_QUIET_TIME: Final = 10
+DEFAULT_MAXIMUM_LENGTH: Final = 300
+
+# Camera subentry
+SUBENTRY_CAMERA: Final = "camera"
+CONF_SOURCE: Final = "source"
+SOURCE_ENTITY: Final = "entity"
+SOURCE_STREAM: Final = "stream"
+SOURCE_FILE: Final = "file"
+CONF_CAMERA_ENTITY: Final = "camera_entity"
+CONF_STREAM_URL: Final = "stream_url"
+CONF_FILE_PATH: Final = "file_path"
+CONF_LABELS: Final = "labels"
+CONF_CONFIDENCE: Final = "confidence"
+CONF_FPS: Final = "fps"
+CONF_DETECT: Final = "detect"
+DEFAULT_LABELS: Final = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "cat", "dog")
+DEFAULT_CONFIDENCE: Final = 0.7
+DEFAULT_FPS: Final = 5.0
+
+STALL_TIME: Final = timedelta(seconds=20)
+"""A camera without a frame for this long is offline."""

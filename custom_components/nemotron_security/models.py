@@ -1,0 +1,206 @@
+"""The words of the domain: frozen dataclasses, replaced whole, never mutated. Imports nothing of Home Assistant.
+
+Times are aware datetimes in UTC; scores of risk are 0..100; confidences are 0..1; boxes are pixels of their frame.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from .vision.messages import Box, CameraStatus, Problem
+
+__all__ = [
+    "ANIMALS",
+    "VEHICLES",
+    "Assessment",
+    "Box",
+    "CameraHealth",
+    "CameraStatus",
+    "Detection",
+    "GpuStats",
+    "House",
+    "Incident",
+    "Picture",
+    "PictureKind",
+    "Problem",
+    "RiskLevel",
+    "Track",
+    "risk_level",
+]
+
+VEHICLES = frozenset({"bicycle", "car", "motorcycle", "bus", "train", "truck", "boat"})
+ANIMALS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"})
+
+
+class RiskLevel(StrEnum):
+    """How serious an incident is, in words."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+def risk_level(score: int | None) -> RiskLevel | None:
+    """Derive the level from a score of 0..100; the only place that does. Null stays null."""
+    if score is None:
+        return None
+    if score < 30:
+        return RiskLevel.LOW
+    if score < 60:
+        return RiskLevel.MEDIUM
+    if score < 85:
+        return RiskLevel.HIGH
+    return RiskLevel.CRITICAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One object over time, as an incident keeps it."""
+
+    track_id: int
+    """The worker's id, unique over cameras and restarts."""
+    label: str
+    confidence: float
+    first_seen_at: datetime
+    last_seen_at: datetime
+    box: Box
+    """Where it was seen last."""
+    frame_width: int
+    frame_height: int
+    stationary: bool = False
+
+    @property
+    def dwell(self) -> float:
+        """Seconds from first to last sight."""
+        return (self.last_seen_at - self.first_seen_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """What the database keeps and `new_event` announces: one or more tracks on one camera."""
+
+    id: int
+    camera_id: str
+    started_at: datetime
+    last_seen_at: datetime
+    ended_at: datetime | None = None
+    labels: tuple[str, ...] = ()
+    """What took part, the first seen first, each once."""
+    object_count: int = 0
+    """Tracks that took part."""
+    rules_score: int | None = None
+    """What the rules said last; kept whatever a model says."""
+    risk_score: int | None = None
+    """The valid verdict: the model's if there is one, else the rules'."""
+    analyzer: str | None = None
+    """Who gave `risk_score`: `rules`, `nemotron`, ..."""
+    title: str = ""
+    summary: str = ""
+    reasoning: str | None = None
+    picture_id: int | None = None
+    """The best picture so far."""
+
+    @property
+    def risk_level(self) -> RiskLevel | None:
+        """The level of `risk_score`."""
+        return risk_level(self.risk_score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """One object in one frame."""
+
+    id: int
+    """Its row; 0 before it is stored."""
+    incident_id: int | None
+    track_id: int
+    camera_id: str
+    object_type: str
+    confidence: float
+    detected_at: datetime
+    box: Box
+    frame_width: int
+    frame_height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What an analyzer says of an incident."""
+
+    analyzer: str
+    risk_score: int
+    title: str
+    summary: str
+    reasoning: str | None
+    created_at: datetime
+    confidence: float | None = None
+    category: str | None = None
+    recommended_action: str | None = None
+    evidence: tuple[str, ...] = ()
+    model: str | None = None
+
+
+class PictureKind(StrEnum):
+    """Which moment a picture shows."""
+
+    BEST = "best"
+    """The best view of a track."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A stored JPEG; a row owns the file."""
+
+    id: int
+    incident_id: int
+    track_id: int
+    kind: PictureKind
+    captured_at: datetime
+    box: Box
+    score: float
+    width: int
+    height: int
+    size: int
+    """Bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraHealth:
+    """Whether a camera is seen: the payload of `camera_status`."""
+
+    camera_id: str
+    status: CameraStatus = CameraStatus.UNKNOWN
+    last_seen_at: datetime | None = None
+    problem: Problem | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuStats:
+    """One reading of a GPU: the payload of `gpu_stats`. What could not be read is null."""
+
+    gpu_id: str
+    name: str
+    gpu_utilization: float | None
+    memory_used: int
+    memory_total: int
+    temperature: float | None
+    inference_fps: float | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What the house knows at one moment. Unknown is null, never a guess."""
+
+    at: datetime
+    """Local time, aware."""
+    sun_up: bool | None = None
+    anyone_home: bool | None = None
+    """Whether any person is at home; null when Home Assistant tracks none or knows none."""
+    people_home: tuple[str, ...] = ()
+    alarm: str | None = None
+    """State of the alarm panel: `disarmed`, `armed_home`, `armed_away`, `armed_night`, `triggered`, ..."""
+    doors_open: tuple[str, ...] = field(default=())
+    """Names of doors, windows and locks that are open."""
