@@ -1,1 +1,81 @@
-"""Nemotron Home Security."""
+"""Nemotron Home Security: any camera that Home Assistant knows becomes a security camera."""
+
+from pathlib import Path
+
+from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
+from homeassistant.core import Event, HomeAssistant
+from homeassistant.exceptions import ConfigEntryNotReady
+from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers.typing import ConfigType
+
+from . import websocket_api
+from .const import DOMAIN
+from .runtime import NemotronSecurityConfigEntry, Runtime
+from .store import Store, StoreError
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+PLATFORMS = [
+    Platform.BINARY_SENSOR,
+    Platform.CAMERA,
+    Platform.EVENT,
+    Platform.IMAGE,
+    Platform.SENSOR,
+    Platform.SWITCH,
+]
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Register what does not belong to an entry."""
+    websocket_api.async_register(hass)
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
+    """Open the store, start the worker, watch the cameras."""
+    store = await _async_open_store(hass)
+    hub = dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id,
+        identifiers={(DOMAIN, entry.entry_id)},
+        name=entry.title,
+        entry_type=dr.DeviceEntryType.SERVICE,
+    )
+    runtime = entry.runtime_data = Runtime(hass, entry, store, hub.id)
+    entry.async_on_unload(runtime.async_stop)
+
+    async def stop(_event: Event) -> None:
+        await runtime.async_stop()
+
+    # Home Assistant does not unload entries when it stops.
+    entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
+    await runtime.async_start()
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_on_unload(entry.add_update_listener(_async_entry_changed))
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
+    """Remove the entities; what runs is stopped by the entry itself."""
+    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+
+
+async def _async_entry_changed(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:
+    """Follow changed cameras and options live; only another analyzer needs a reload."""
+    if entry.runtime_data.needs_reload:
+        hass.config_entries.async_schedule_reload(entry.entry_id)
+    else:
+        await entry.runtime_data.async_apply_changes()
+
+
+async def _async_open_store(hass: HomeAssistant) -> Store:
+    folder = Path(hass.config.path(DOMAIN))
+    store = Store(f"sqlite:///{folder / 'events.db'}", folder / "pictures")
+    try:
+        await store.async_open()
+    except StoreError as err:
+        raise ConfigEntryNotReady(
+            translation_domain=DOMAIN,
+            translation_key=err.problem,
+            translation_placeholders={"path": str(folder), "detail": err.detail},
+        ) from err
+    return store

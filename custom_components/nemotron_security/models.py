@@ -3,6 +3,7 @@
 Times are aware datetimes in UTC; scores of risk are 0..100; confidences are 0..1; boxes are pixels of their frame.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -11,6 +12,7 @@ from .vision.messages import Box, CameraStatus, Problem
 
 __all__ = [
     "ANIMALS",
+    "PERSONS",
     "VEHICLES",
     "Assessment",
     "Box",
@@ -25,11 +27,18 @@ __all__ = [
     "Problem",
     "RiskLevel",
     "Track",
+    "count_of",
     "risk_level",
 ]
 
+PERSONS = frozenset({"person"})
 VEHICLES = frozenset({"bicycle", "car", "motorcycle", "bus", "train", "truck", "boat"})
 ANIMALS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"})
+
+
+def count_of(counts: Mapping[str, int], labels: frozenset[str]) -> int:
+    """Add up the counts of the labels of a group."""
+    return sum(count for label, count in counts.items() if label in labels)
 
 
 class RiskLevel(StrEnum):
@@ -41,15 +50,20 @@ class RiskLevel(StrEnum):
     CRITICAL = "critical"
 
 
+MEDIUM_RISK = 30
+HIGH_RISK = 60
+CRITICAL_RISK = 85
+
+
 def risk_level(score: int | None) -> RiskLevel | None:
     """Derive the level from a score of 0..100; the only place that does. Null stays null."""
     if score is None:
         return None
-    if score < 30:
+    if score < MEDIUM_RISK:
         return RiskLevel.LOW
-    if score < 60:
+    if score < HIGH_RISK:
         return RiskLevel.MEDIUM
-    if score < 85:
+    if score < CRITICAL_RISK:
         return RiskLevel.HIGH
     return RiskLevel.CRITICAL
 
@@ -102,7 +116,12 @@ class Incident:
     """The best picture so far."""
 
     @property
-    def risk_level(self) -> RiskLevel | None:
+    MEDIUM_RISK = 30
+HIGH_RISK = 60
+CRITICAL_RISK = 85
+
+
+def risk_level(self) -> RiskLevel | None:
         """The level of `risk_score`."""
         return risk_level(self.risk_score)
 

@@ -1,0 +1,92 @@
+"""Tells everybody what was stored: websocket clients, the event bus, entities and repair issues."""
+
+from collections.abc import Mapping, Sequence
+import logging
+from typing import Any
+
+from homeassistant.core import HomeAssistant, callback
+
+from .broadcasters import EventBroadcaster, SystemBroadcaster, camera_status_payload, detection_payload, event_payload
+from .const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from .coordinator import CameraCoordinator, IncidentChange
+from .issues import Issues
+from .models import CameraHealth, Detection, Incident
+from .store import StoreError
+
+_LOGGER = logging.getLogger(__name__)
+
+ISSUE_STORE = "store"
+BUS_DETECTION_INTERVAL = 1.0
+"""Seconds between two detections of one camera on the bus: the recorder keeps every event."""
+
+
+class Announcer:
+    """Fans out. Implements `incidents.IncidentListener`: whatever reaches it is stored already."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        events: EventBroadcaster,
+        system: SystemBroadcaster,
+        issues: Issues,
+        cameras: Mapping[str, CameraCoordinator],
+    ) -> None:
+        """Announce to these."""
+        self._hass = hass
+        self._events = events
+        self._system = system
+        self._issues = issues
+        self._cameras = cameras
+        self._on_bus_at: dict[str, float] = {}
+
+    @callback
+    def incident_started(self, incident: Incident) -> None:
+        """Announce a new incident."""
+        self._events.broadcast_new_event(incident)
+        self._tell_house(IncidentChange.STARTED, incident)
+
+    @callback
+    def incident_updated(self, incident: Incident) -> None:
+        """Announce a notable change."""
+        self._events.broadcast_event_updated(incident)
+        self._tell_house(IncidentChange.UPDATED, incident)
+
+    @callback
+    def incident_ended(self, incident: Incident) -> None:
+        """Announce the end, with what is known by then."""
+        self._events.broadcast_event_updated(incident)
+        self._tell_house(IncidentChange.ENDED, incident)
+
+    @callback
+    def detections_stored(self, detections: Sequence[Detection]) -> None:
+        """Announce detections: every one on the websocket, one a second and camera on the bus."""
+        for detection in detections:
+            self._events.broadcast_detection(detection)
+            seen_at = detection.detected_at.timestamp()
+            if abs(seen_at - self._on_bus_at.get(detection.camera_id, 0.0)) >= BUS_DETECTION_INTERVAL:
+                self._on_bus_at[detection.camera_id] = seen_at
+                self._fire(EVENT_DETECTION, detection_payload(detection))
+
+    @callback
+    def store_failed(self, error: StoreError) -> None:
+        """Say aloud that nothing can be stored now."""
+        self._issues.async_set(ISSUE_STORE, error.problem, {"detail": error.detail})
+
+    @callback
+    def store_recovered(self) -> None:
+        """Take that back."""
+        self._issues.async_clear(ISSUE_STORE)
+
+    @callback
+    def camera_status(self, health: CameraHealth) -> None:
+        """Announce a camera's status."""
+        self._system.broadcast_camera_status(health)
+        self._fire(EVENT_CAMERA_STATUS, camera_status_payload(health))
+
+    def _tell_house(self, change: IncidentChange, incident: Incident) -> None:
+        self._fire(EVENT_INCIDENT, {"change": change, **event_payload(incident)})
+        if camera := self._cameras.get(incident.camera_id):
+            camera.async_handle_incident(change, incident)
+
+    def _fire(self, event_type: str, payload: Mapping[str, Any]) -> None:
+        self._hass.bus.async_fire(event_type, dict(payload))

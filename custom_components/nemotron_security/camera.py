@@ -1,0 +1,67 @@
+"""The live picture of each camera, with what is tracked drawn into it."""
+
+from typing import TYPE_CHECKING, override
+
+from aiohttp import web
+from homeassistant.components.camera import Camera, async_get_still_stream
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .entity import CameraBoundEntity
+
+if TYPE_CHECKING:
+    from .coordinator import CameraCoordinator
+    from .runtime import NemotronSecurityConfigEntry
+
+PARALLEL_UPDATES = 0
+# The worker answers as soon as it has a newer frame; this only keeps a broken worker from being asked in a loop.
+MINIMUM_INTERVAL = 0.05
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: NemotronSecurityConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the live picture of every camera, also of those added later."""
+
+    @callback
+    def add(camera: CameraCoordinator) -> None:
+        async_add_entities([LiveCamera(camera)], config_subentry_id=camera.camera_id)
+
+    entry.runtime_data.async_for_each_camera(add)
+
+
+class LiveCamera(CameraBoundEntity, Camera):
+    """The newest frame of a camera, as the detector saw it."""
+
+    _attr_name = None
+
+    def __init__(self, coordinator: CameraCoordinator) -> None:
+        """Initialise both bases: their signatures differ."""
+        CameraBoundEntity.__init__(self, coordinator, "live")
+        Camera.__init__(self)
+
+    @override
+    async def async_camera_image(self, width: int | None = None, height: int | None = None) -> bytes | None:
+        """Return the newest frame as JPEG."""
+        return (await self._async_snapshot(width=width))[1]
+
+    @override
+    async def handle_async_mjpeg_stream(self, request: web.Request) -> web.StreamResponse | None:
+        """Send each frame once, as soon as the worker has it."""
+        newest = 0
+
+        async def next_frame() -> bytes | None:
+            nonlocal newest
+            newest, jpeg = await self._async_snapshot(after=newest)
+            return jpeg
+
+        return await async_get_still_stream(request, next_frame, self.content_type, MINIMUM_INTERVAL)
+
+    async def _async_snapshot(self, *, after: int = 0, width: int | None = None) -> tuple[int, bytes | None]:
+        executor = self.coordinator.config_entry.runtime_data.executor
+        snapshot = await executor.async_snapshot(self.coordinator.camera_id, after=after, max_width=width or 0)
+        if snapshot is None:
+            return 0, None
+        return snapshot.frame_id, snapshot.data or None

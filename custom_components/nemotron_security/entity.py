@@ -1,0 +1,34 @@
+"""The base of a camera's entities."""
+
+from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .const import DOMAIN
+from .coordinator import CameraCoordinator
+from .models import CameraStatus
+
+
+class CameraBoundEntity(CoordinatorEntity[CameraCoordinator]):
+    """An entity of one camera's device.
+
+    It is unavailable while its camera is not seen: what was true before is not known to be true now.
+    """
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: CameraCoordinator, key: str) -> None:
+        """Name the entity by its translation key."""
+        super().__init__(coordinator)
+        entry = coordinator.config_entry
+        self._attr_translation_key = key
+        self._attr_unique_id = f"{coordinator.camera_id}_{key}"
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, coordinator.camera_id)},
+            name=entry.subentries[coordinator.camera_id].title,
+            via_device_id=entry.runtime_data.hub_id,
+        )
+
+    @property
+    def available(self) -> bool:
+        """Whether the camera is seen."""
+        return self.coordinator.data.health.status is CameraStatus.ONLINE

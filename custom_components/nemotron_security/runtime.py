@@ -1,0 +1,236 @@
+"""One running security system: what a loaded config entry owns, and the way of the data through it.
+
+worker's reports -> coordinators, incidents -> store -> websocket channels, event bus, entities
+"""
+
+from collections.abc import Callable
+import logging
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from .analysis import rules
+from .analysis.analyst import Analyst
+from .analysis.context import house
+from .announcer import Announcer
+from .broadcasters import EventBroadcaster, SystemBroadcaster
+from .const import (
+    CONF_ALARM_PANEL,
+    CONF_DETECTOR_MODEL,
+    CONF_MAXIMUM_LENGTH,
+    CONF_QUIET_TIME,
+    DEFAULT_MAXIMUM_LENGTH,
+    DEFAULT_QUIET_TIME,
+    DOMAIN,
+    SUBENTRY_CAMERA,
+)
+from .coordinator import CameraCoordinator
+from .feeds import CameraFeed, CameraSettings
+from .incidents import Incidents
+from .issues import Issues
+from .models import CameraStatus, House
+from .store import Store
+from .vision.executor import Executor
+from .vision.messages import (
+    CameraState,
+    DetectorConfig,
+    DetectorState,
+    FrameTracks,
+    Heartbeat,
+    MotionState,
+    Report,
+    TrackPicture,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+type NemotronSecurityConfigEntry = ConfigEntry[Runtime]
+type CameraAdder = Callable[[CameraCoordinator], None]
+
+
+class Runtime:
+    """The parts of one running system, wired. Built by `async_setup_entry`, which starts and stops it."""
+
+    def __init__(self, hass: HomeAssistant, entry: NemotronSecurityConfigEntry, store: Store, hub_id: str) -> None:
+        """Wire the parts; nothing runs yet."""
+        self._hass = hass
+        self._entry = entry
+        self.hub_id = hub_id
+        self.store = store
+        self.issues = Issues(hass)
+        self.events = EventBroadcaster()
+        self.system = SystemBroadcaster()
+        self.executor = Executor(self._handle_report)
+        self.cameras: dict[str, CameraCoordinator] = {}
+        self.announcer = Announcer(hass, self.events, self.system, self.issues, self.cameras)
+        self.incidents = Incidents(
+            store,
+            rules=rules.assess,
+            house=self._house,
+            camera_name=self._camera_name,
+            listener=self.announcer,
+            quiet_time=entry.options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
+            maximum_length=entry.options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
+        )
+        self.analyst: Analyst | None = None
+        self._settings: dict[str, CameraSettings] = {}
+        self._feeds: dict[str, CameraFeed] = {}
+        self._adders: list[CameraAdder] = []
+        self._connection_data = dict(entry.data)
+
+    async def async_start(self) -> None:
+        """Start the worker and watch every camera."""
+        await self.incidents.async_start()
+        self._set_detector()
+        await self.executor.async_start()
+        await self.async_sync_cameras()
+
+    async def async_stop(self) -> None:
+        """Stop in the order of the data's way, so that the last incident still reaches the store."""
+        for feed in self._feeds.values():
+            await feed.async_stop()
+        await self.executor.async_stop()
+        if self.analyst is not None:
+            await self.analyst.async_stop()
+        await self.incidents.async_stop()
+        await self.store.async_close()
+        self.issues.async_clear_all()
+
+    @callback
+    def async_for_each_camera(self, add: CameraAdder) -> CALLBACK_TYPE:
+        """Call `add` for every camera, now and when one is added later."""
+        self._adders.append(add)
+        for camera in self.cameras.values():
+            add(camera)
+        return lambda: self._adders.remove(add)
+
+    # --- settings -------------------------------------------------------------------------------------------------
+
+    async def async_apply_changes(self) -> None:
+        """Bring what runs in line with what the entry says now."""
+        options = self._entry.options
+        self.incidents.set_options(
+            quiet_time=options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
+            maximum_length=options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
+        )
+        self._set_detector()
+        await self.async_sync_cameras()
+
+    async def async_sync_cameras(self) -> None:
+        """Start, change and stop cameras so that they are those of the entry's subentries."""
+        wanted = {
+            subentry.subentry_id: CameraSettings.of(subentry)
+            for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
+        }
+        for camera_id in self._settings.keys() - wanted.keys():
+            await self._async_remove_camera(camera_id)
+        for camera_id, settings in wanted.items():
+            if camera_id not in self._settings:
+                self._add_camera(settings)
+            elif settings != self._settings[camera_id]:
+                await self._async_change_camera(settings)
+
+    def _add_camera(self, settings: CameraSettings) -> None:
+        camera_id = settings.camera_id
+        self._settings[camera_id] = settings
+        camera = self.cameras[camera_id] = CameraCoordinator(self._hass, self._entry, camera_id)
+        self.announcer.camera_status(camera.data.health)
+        self._feeds[camera_id] = CameraFeed(self._hass, self.executor, self._handle_report)
+        self._feeds[camera_id].async_start(settings)
+        for add in self._adders:
+            add(camera)
+
+    async def _async_change_camera(self, settings: CameraSettings) -> None:
+        camera_id = settings.camera_id
+        self._settings[camera_id] = settings
+        feed = self._feeds[camera_id]
+        await feed.async_stop()
+        feed.async_start(settings)
+        if not settings.detect:
+            self.cameras[camera_id].async_detection_off()
+            self.incidents.camera_lost(camera_id)
+        devices = dr.async_get(self._hass)
+        device = devices.async_get_device_by_identifier((DOMAIN, camera_id), self._entry.entry_id)
+        if device is not None and device.name != settings.title:
+            devices.async_update_device(device.id, name=settings.title)
+        self.cameras[camera_id].async_update_listeners()
+
+    async def _async_remove_camera(self, camera_id: str) -> None:
+        del self._settings[camera_id]
+        await self._feeds.pop(camera_id).async_stop()
+        self.executor.remove_camera(camera_id)
+        self.incidents.camera_removed(camera_id)
+        del self.cameras[camera_id]
+        self.system.forget_camera(camera_id)
+        self.issues.async_clear(camera_id)
+
+    def _set_detector(self) -> None:
+        """Load the model of the options; without one only motion is seen."""
+        if model := self._entry.options.get(CONF_DETECTOR_MODEL):
+            self.executor.set_detector(DetectorConfig(model=model))
+
+    @property
+    def needs_reload(self) -> bool:
+        """Whether the connection to the analyzer changed since the start."""
+        return dict(self._entry.data) != self._connection_data
+
+    # --- what the parts ask -----------------------------------------------------------------------------------------
+
+    def _house(self) -> House:
+        return house(self._hass, alarm_panel=self._entry.options.get(CONF_ALARM_PANEL))
+
+    def _camera_name(self, camera_id: str) -> str:
+        settings = self._settings.get(camera_id)
+        return settings.title if settings else camera_id
+
+    # --- the worker's reports ---------------------------------------------------------------------------------------
+
+    @callback
+    def _handle_report(self, report: Report) -> None:
+        match report:
+            case FrameTracks():
+                self._handle_tracks(report)
+            case TrackPicture():
+                if report.camera_id in self.cameras:
+                    self.incidents.handle_picture(report)
+            case MotionState():
+                if camera := self._watched(report.camera_id):
+                    camera.async_handle_motion(active=report.active)
+            case CameraState():
+                self._handle_camera_state(report)
+            case DetectorState():
+                self._handle_detector_state(report)
+            case Heartbeat():
+                self._handle_heartbeat(report)
+
+    def _watched(self, camera_id: str) -> CameraCoordinator | None:
+        """Return the camera if detection is on: a report under way may come after it was removed or switched off."""
+        settings = self._settings.get(camera_id)
+        return self.cameras[camera_id] if settings is not None and settings.detect else None
+
+    def _handle_tracks(self, frame: FrameTracks) -> None:
+        if camera := self._watched(frame.camera_id):
+            camera.async_handle_tracks(frame)
+            self.incidents.handle_tracks(frame)
+
+    def _handle_camera_state(self, state: CameraState) -> None:
+        if (camera := self.cameras.get(state.camera_id)) is None:
+            return
+        self._feeds[state.camera_id].async_note(state.status)
+        health = camera.async_handle_state(state)
+        if state.status is not CameraStatus.ONLINE:
+            self.incidents.camera_lost(state.camera_id)
+        self.announcer.camera_status(health)
+        placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail}
+        self.issues.async_set(state.camera_id, state.problem, placeholders)
+
+    def _handle_detector_state(self, state: DetectorState) -> None:
+        model = self._entry.options.get(CONF_DETECTOR_MODEL, "")
+        self.issues.async_set("detector", state.problem, {"path": model, "detail": state.detail})
+        self.announcer.detector_status(state)
+
+    def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
+        for report in heartbeat.cameras:
+            if report.last_frame_at is not None and (camera := self.cameras.get(report.camera_id)):
+                camera.async_seen(report.last_frame_at)
