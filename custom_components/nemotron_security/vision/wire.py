@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable
 import dataclasses
 from enum import StrEnum
-from functools import cache
 import json
 import struct
 import types
@@ -32,13 +31,13 @@ def _flatten(alias: TypeAliasType | type) -> list[type]:
     return [kind for member in members for kind in _flatten(member)] if members else [value]
 
 
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in _flatten(messages.Message)}
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in _flatten(messages.Message)}
 
 
 def encode(message: Message) -> bytes:
     """Turn a message into bytes for the pipe."""
     header: dict[str, Any] = {"type": type(message).__name__, **_plain(message)}
-    data = header.pop("data", b"")
+    data: bytes = header.pop("data", b"")
     head = json.dumps(header, separators=(",", ":")).encode()
     return _PREFIX.pack(len(head), len(data)) + head + data
 
@@ -47,15 +46,15 @@ def decode(head: bytes, data: bytes) -> Message:
     """Build the message of a header and its raw bytes.
 
     Raises:
-        WireError: the header is not JSON, names an unknown type, or lacks a field.
+        WireError: the header is not JSON, names an unknown type, lacks a field or has a value of another type.
     """
     try:
         header = json.loads(head)
-        kind = _KINDS[header.pop("type")]
+        kind = KINDS[header.pop("type")]
         if "data" in _field_readers(kind):
             header["data"] = data
         return _read_dataclass(kind, header)  # type: ignore[no-any-return]
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise WireError(f"not a message: {head[:80]!r}") from err
 
 
@@ -116,11 +115,15 @@ def _plain_value(value: Any) -> Any:
 
 type _Reader = Callable[[Any], Any]
 
+_READERS: dict[type[Any], dict[str, _Reader]] = {}
 
-@cache
+
 def _field_readers(kind: type[Any]) -> dict[str, _Reader]:
-    hints = get_type_hints(kind)
-    return {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    readers = _READERS.get(kind)
+    if readers is None:
+        hints = get_type_hints(kind)
+        readers = _READERS[kind] = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    return readers
 
 
 def _read_dataclass(kind: type[Any], plain: dict[str, Any]) -> Any:
@@ -134,12 +137,30 @@ def _reader(hint: Any) -> _Reader:
         inner = _reader(next(member for member in get_args(hint) if member is not type(None)))
         return lambda value: None if value is None else inner(value)
     if hint is Box:
-        return lambda value: Box(*value)
+        return _read_box
     if get_origin(hint) is tuple:
         inner = _reader(get_args(hint)[0])
-        return lambda value: tuple(inner(item) for item in value)
-    if dataclasses.is_dataclass(hint):
-        return lambda value: _read_dataclass(hint, value)  # type: ignore[arg-type]
+        return lambda value: tuple([inner(item) for item in value])
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return lambda value: _read_dataclass(hint, value)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
-    return lambda value: value
+    return _scalar_reader(get_origin(hint) or hint)
+
+
+def _scalar_reader(kind: type[Any]) -> _Reader:
+    accepted = {kind, int} if kind is float else {kind}  # JSON of other writers has 1 for 1.0; True is no number
+
+    def read_scalar(value: Any) -> Any:
+        if type(value) not in accepted:
+            raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
+        return value
+
+    return read_scalar
+
+
+_read_number = _scalar_reader(float)
+
+
+def _read_box(value: Any) -> Box:
+    return Box(*[_read_number(side) for side in value])
