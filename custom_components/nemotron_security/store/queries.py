@@ -1,0 +1,215 @@
+"""What is asked of the database: domain objects in, domain objects out, each function within the caller's transaction.
+
+Portable SQL only. Full-text search and retention have their place here.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from ..models import Assessment, Detection, Incident, Picture, Track
+from .tables import AssessmentRow, DetectionRow, IncidentRow, PictureRow, TrackRow
+
+RULES = "rules"
+"""The analyzer whose word is provisional."""
+
+
+def start_incident(
+    session: Session, camera_id: str, tracks: Sequence[Track], started_at: datetime, assessment: Assessment
+) -> Incident:
+    """Insert an incident, its tracks and its first assessment."""
+    row = IncidentRow(
+        camera_id=camera_id,
+        started_at=started_at,
+        last_seen_at=max([started_at, *(track.last_seen_at for track in tracks)]),
+        labels=tuple(dict.fromkeys(track.label for track in sorted(tracks, key=lambda track: track.first_seen_at))),
+        object_count=len(tracks),
+        title="",
+        summary="",
+    )
+    session.add(row)
+    session.flush()
+    _merge_tracks(session, row.id, tracks)
+    _add_assessment(session, row, assessment)
+    return _incident(session, row)
+
+
+def save_incident(session: Session, incident: Incident, tracks: Sequence[Track]) -> Incident:
+    """Update an incident's course (not its verdict nor its picture) and insert or update tracks."""
+    row = _existing(session, incident.id)
+    row.last_seen_at, row.ended_at = incident.last_seen_at, incident.ended_at
+    row.labels, row.object_count = incident.labels, incident.object_count
+    _merge_tracks(session, incident.id, tracks)
+    return _incident(session, row)
+
+
+def assess(session: Session, incident_id: int, assessment: Assessment) -> Incident:
+    """Insert an assessment and let the incident take its verdict."""
+    row = _existing(session, incident_id)
+    _add_assessment(session, row, assessment)
+    return _incident(session, row)
+
+
+def close_open_incidents(session: Session) -> list[Incident]:
+    """End every open incident at its last sight."""
+    rows = session.scalars(select(IncidentRow).where(IncidentRow.ended_at.is_(None)).order_by(IncidentRow.id)).all()
+    for row in rows:
+        row.last_seen_at = row.ended_at = _last_sight(session, row)
+    return [_incident(session, row) for row in rows]
+
+
+def incident(session: Session, incident_id: int) -> Incident | None:
+    """Find an incident."""
+    row = session.get(IncidentRow, incident_id)
+    return None if row is None else _domain(Incident, row)
+
+
+def incidents(
+    session: Session, camera_id: str | None, before_id: int | None, since_id: int | None, limit: int
+) -> list[Incident]:
+    """List incidents: the newest first, or after `since_id` the oldest first."""
+    query = select(IncidentRow).limit(limit)
+    if camera_id is not None:
+        query = query.where(IncidentRow.camera_id == camera_id)
+    if before_id is not None:
+        query = query.where(IncidentRow.id < before_id)
+    if since_id is not None:
+        query = query.where(IncidentRow.id > since_id)
+    query = query.order_by(IncidentRow.id.desc() if since_id is None else IncidentRow.id)
+    return [_domain(Incident, row) for row in session.scalars(query)]
+
+
+def tracks(session: Session, incident_id: int) -> list[Track]:
+    """List an incident's tracks, the first seen first."""
+    query = select(TrackRow).where(TrackRow.incident_id == incident_id)
+    rows = session.scalars(query.order_by(TrackRow.first_seen_at, TrackRow.track_id))
+    return [_domain(Track, row) for row in rows]
+
+
+def assessments(session: Session, incident_id: int) -> list[Assessment]:
+    """List what was said of an incident, in the order it was said."""
+    query = select(AssessmentRow).where(AssessmentRow.incident_id == incident_id).order_by(AssessmentRow.id)
+    return [_domain(Assessment, row) for row in session.scalars(query)]
+
+
+def add_detections(session: Session, detections: Sequence[Detection]) -> list[Detection]:
+    """Insert detections and return them with their ids, in the same order."""
+    _all_exist(session, {detection.incident_id for detection in detections} - {None})
+    rows = [DetectionRow(**_values(detection, without={"id"})) for detection in detections]
+    session.add_all(rows)
+    session.flush()
+    return [replace(detection, id=row.id) for detection, row in zip(detections, rows, strict=True)]
+
+
+def detections(session: Session, incident_id: int) -> list[Detection]:
+    """List an incident's detections, in the order of their times."""
+    query = select(DetectionRow).where(DetectionRow.incident_id == incident_id)
+    rows = session.scalars(query.order_by(DetectionRow.detected_at, DetectionRow.id))
+    return [_domain(Detection, row) for row in rows]
+
+
+def add_picture(session: Session, picture: Picture, write: Callable[[int], None]) -> tuple[Picture, list[int]]:
+    """Insert a picture, write its file, and delete the rows that it replaces.
+
+    Returns:
+        The picture with its id, and the ids of pictures whose files have lost their owner once this is committed.
+    """
+    _existing(session, picture.incident_id)
+    replaced = _earlier(session, picture)
+    row = PictureRow(**_values(picture, without={"id"}))
+    session.add(row)
+    session.flush()
+    for earlier in replaced:
+        session.delete(earlier)
+    session.flush()
+    # Last, so that the file's row can fail in nothing but the commit.
+    write(row.id)
+    return replace(picture, id=row.id), [earlier.id for earlier in replaced]
+
+
+def pictures(session: Session, incident_id: int) -> list[Picture]:
+    """List an incident's pictures, the best first."""
+    query = select(PictureRow).where(PictureRow.incident_id == incident_id)
+    rows = session.scalars(query.order_by(PictureRow.score.desc(), PictureRow.id))
+    return [_domain(Picture, row) for row in rows]
+
+
+def picture_size(session: Session, picture_id: int) -> int | None:
+    """Return how many bytes a picture's file must have; None when there is no such picture."""
+    return session.scalar(select(PictureRow.size).where(PictureRow.id == picture_id))
+
+
+def orphans(session: Session, picture_ids: set[int]) -> set[int]:
+    """Return which of these pictures have no row."""
+    if not picture_ids:
+        return set()
+    query = select(PictureRow.id).where(PictureRow.id.between(min(picture_ids), max(picture_ids)))
+    return picture_ids - set(session.scalars(query))
+
+
+def _existing(session: Session, incident_id: int) -> IncidentRow:
+    row = session.get(IncidentRow, incident_id)
+    if row is None:
+        raise LookupError(f"there is no incident {incident_id}")
+    return row
+
+
+def _all_exist(session: Session, incident_ids: Iterable[int | None]) -> None:
+    for incident_id in incident_ids:
+        _existing(session, incident_id or 0)
+
+
+def _incident(session: Session, row: IncidentRow) -> Incident:
+    """Return the incident as the transaction will leave it."""
+    session.flush()
+    session.refresh(row)
+    return _domain(Incident, row)
+
+
+def _merge_tracks(session: Session, incident_id: int, tracks: Sequence[Track]) -> None:
+    for track in tracks:
+        session.merge(TrackRow(incident_id=incident_id, **_values(track)))
+
+
+def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) -> None:
+    session.add(AssessmentRow(incident_id=row.id, **_values(assessment)))
+    if assessment.analyzer == RULES:
+        row.rules_score = assessment.risk_score
+    if assessment.analyzer == RULES and row.analyzer not in (None, RULES):
+        return  # a model has judged: the rules' later word is kept, but does not take its place
+    row.risk_score, row.analyzer = assessment.risk_score, assessment.analyzer
+    row.title, row.summary, row.reasoning = assessment.title, assessment.summary, assessment.reasoning
+
+
+def _last_sight(session: Session, row: IncidentRow) -> datetime:
+    def latest(moment: InstrumentedAttribute[datetime], owner: InstrumentedAttribute[Any]) -> datetime:
+        return session.scalar(select(func.max(moment)).where(owner == row.id)) or row.last_seen_at
+
+    return max(
+        row.last_seen_at,
+        latest(TrackRow.last_seen_at, TrackRow.incident_id),
+        latest(DetectionRow.detected_at, DetectionRow.incident_id),
+        latest(PictureRow.captured_at, PictureRow.incident_id),
+    )
+
+
+def _earlier(session: Session, picture: Picture) -> Sequence[PictureRow]:
+    query = select(PictureRow).where(
+        PictureRow.incident_id == picture.incident_id,
+        PictureRow.track_id == picture.track_id,
+        PictureRow.kind == picture.kind,
+    )
+    return session.scalars(query).all()
+
+
+def _domain[T](kind: type[T], row: object) -> T:
+    """Build a domain object of the row's columns of the same names."""
+    return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+def _values(value: Track | Detection | Assessment | Picture, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}

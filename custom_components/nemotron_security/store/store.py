@@ -1,0 +1,265 @@
+"""The asynchronous face of the database: every call is one transaction on the writer's thread.
+
+A small transaction does not wait for the disk: SQLite's write-ahead log is forced to it only at a checkpoint. A crash
+of the process loses nothing that was committed; a power cut may lose the last moments, never the database.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Concatenate
+
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from ..models import Assessment, Box, Detection, Incident, Picture, PictureKind, Track
+from . import queries
+from .engine import for_reading, open_engine
+from .errors import StoreError, StoreProblem, store_error
+from .migrations import migrate
+from .pictures import PictureFiles
+
+
+class Store:
+    """Incidents, tracks, detections, assessments and pictures.
+
+    Every method may raise `StoreError`; nothing of that call was kept then, and the store works again by itself once
+    the cause is gone. `LookupError` means that the incident named does not exist, `ValueError` a value that no
+    database keeps, such as a time without a zone.
+
+    Args:
+        url: an SQLAlchemy URL. May hold a password: it is never logged.
+        pictures: folder of the picture files; it must belong to this database alone.
+        busy_timeout: seconds to wait for another program that writes to the same SQLite file.
+    """
+
+    def __init__(self, url: str, pictures: Path, *, busy_timeout: float = 5.0) -> None:
+        self._address = url
+        self._busy_timeout = busy_timeout
+        self._files = PictureFiles(pictures)
+        self._executor: ThreadPoolExecutor | None = None
+        self._url: URL | None = None
+        self._engine: Engine | None = None
+
+    async def async_open(self) -> None:
+        """Create what is missing, migrate the schema, and tidy up what a crash left.
+
+        Raises:
+            StoreError: why it cannot be used; it may be opened again later.
+        """
+        if self._executor is not None:
+            return
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_store")
+        try:
+            await self._async_run(self._open)
+        except BaseException:
+            await self.async_close()
+            raise
+
+    async def async_close(self) -> None:
+        """Finish what was asked for, move SQLite's log into its file, and end the thread. May be called again."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(executor, self._close)
+        finally:
+            # Nothing is left to do, so this waits for no more than the thread's own end.
+            executor.shutdown(cancel_futures=True)
+
+    async def async_start_incident(
+        self, camera_id: str, tracks: Sequence[Track], *, started_at: datetime, assessment: Assessment
+    ) -> Incident:
+        """Store a new incident with its tracks and the rules' provisional assessment."""
+        return await self._async_write(queries.start_incident, camera_id, tracks, started_at, assessment)
+
+    async def async_save_incident(self, incident: Incident, tracks: Sequence[Track] = ()) -> Incident:
+        """Store an incident's course and insert or update these tracks.
+
+        The course is `last_seen_at`, `ended_at`, `labels` and `object_count`. The verdict belongs to `async_assess` and
+        the picture to `async_add_picture`: what a copy from before says of them is not stored.
+
+        Returns:
+            The incident as it is stored now, with its latest verdict and picture.
+        """
+        return await self._async_write(queries.save_incident, incident, tracks)
+
+    async def async_assess(self, incident_id: int, assessment: Assessment) -> Incident:
+        """Store an assessment and let the incident take its verdict.
+
+        That of the rules is taken only as long as no other analyzer has judged; `rules_score` always is.
+        """
+        return await self._async_write(queries.assess, incident_id, assessment)
+
+    async def async_close_open_incidents(self) -> list[Incident]:
+        """End every open incident at its last sight; at start, before anything is watched."""
+        return await self._async_write(queries.close_open_incidents)
+
+    async def async_incident(self, incident_id: int) -> Incident | None:
+        """Find an incident."""
+        return await self._async_read(queries.incident, incident_id)
+
+    async def async_incidents(
+        self,
+        *,
+        camera_id: str | None = None,
+        before_id: int | None = None,
+        since_id: int | None = None,
+        limit: int = 50,
+    ) -> list[Incident]:
+        """List incidents.
+
+        Args:
+            camera_id: only of this camera.
+            before_id: only older than this incident: the next page.
+            since_id: only newer than this incident, and then the oldest first: what a client missed, in its order.
+            limit: at most so many.
+
+        Returns:
+            The newest first, unless `since_id` is given.
+        """
+        return await self._async_read(queries.incidents, camera_id, before_id, since_id, limit)
+
+    async def async_tracks(self, incident_id: int) -> list[Track]:
+        """List an incident's tracks, the first seen first."""
+        return await self._async_read(queries.tracks, incident_id)
+
+    async def async_assessments(self, incident_id: int) -> list[Assessment]:
+        """List what was said of an incident, in the order it was said."""
+        return await self._async_read(queries.assessments, incident_id)
+
+    async def async_add_detections(self, detections: Sequence[Detection]) -> list[Detection]:
+        """Store detections; returns them with their ids, in the same order."""
+        return await self._async_write(queries.add_detections, detections)
+
+    async def async_detections(self, incident_id: int) -> list[Detection]:
+        """List an incident's detections, in the order of their times."""
+        return await self._async_read(queries.detections, incident_id)
+
+    async def async_add_picture(
+        self,
+        incident_id: int,
+        *,
+        track_id: int,
+        captured_at: datetime,
+        box: Box,
+        score: float,
+        width: int,
+        height: int,
+        jpeg: bytes,
+        kind: PictureKind = PictureKind.BEST,
+    ) -> Picture:
+        """Store a picture. It replaces, row and file, the earlier one of the same kind of the same track.
+
+        The incident's `picture_id` is from then on that of its best-scored picture.
+        """
+        picture = Picture(
+            id=0,
+            incident_id=incident_id,
+            track_id=track_id,
+            kind=kind,
+            captured_at=captured_at,
+            box=box,
+            score=score,
+            width=width,
+            height=height,
+            size=len(jpeg),
+        )
+        return await self._async_run(partial(self._add_picture, picture, jpeg))
+
+    async def async_pictures(self, incident_id: int) -> list[Picture]:
+        """List an incident's pictures, the best first."""
+        return await self._async_read(queries.pictures, incident_id)
+
+    async def async_read_picture(self, picture_id: int) -> bytes | None:
+        """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
+        return await self._async_run(partial(self._read_picture, picture_id))
+
+    async def _async_write[**P, T](
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._async_run(partial(self._write, query, *args, **kwargs))
+
+    async def _async_read[**P, T](
+        self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._async_run(partial(self._read, query, *args, **kwargs))
+
+    async def _async_run[T](self, work: Callable[[], T]) -> T:
+        if self._executor is None:
+            raise StoreError(StoreProblem.UNREACHABLE, "the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._guard, work)
+
+    # --- below here: in the writer's thread ---------------------------------------------------------------------------
+
+    def _guard[T](self, work: Callable[[], T]) -> T:
+        """Run something; the one place where errors of the database become ours."""
+        try:
+            return work()
+        except (IntegrityError, DataError) as err:
+            raise ValueError(f"the database refuses the value: {err.orig}") from err
+        except (SQLAlchemyError, OSError, ImportError) as err:
+            if self._engine is not None:
+                self._engine.dispose()  # the next call gets a fresh connection
+            raise store_error(err, self._url) from err
+
+    def _open(self) -> None:
+        self._url = url = make_url(self._address)
+        self._files.create()
+        _create_folder_of(url)
+        fresh = _migrate(url, self._busy_timeout)
+        self._engine = open_engine(url, busy_timeout=self._busy_timeout)
+        if fresh:
+            self._files.set_aside()
+        self._files.remove_leftovers()
+        for picture_ids in self._files.ids():
+            for orphan in self._read(queries.orphans, picture_ids):
+                self._files.remove(orphan)
+
+    def _close(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        if engine.dialect.name == "sqlite":
+            # Another program may still read; then its own close does it.
+            with suppress(SQLAlchemyError), engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+
+    def _write[**P, T](self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with Session(self._engine) as session, session.begin():
+            return query(session, *args, **kwargs)
+
+    def _read[**P, T](self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        assert self._engine is not None
+        with Session(for_reading(self._engine)) as session:
+            return query(session, *args, **kwargs)
+
+    def _add_picture(self, picture: Picture, jpeg: bytes) -> Picture:
+        stored, replaced = self._write(queries.add_picture, picture, lambda row_id: self._files.write(row_id, jpeg))
+        for picture_id in replaced:
+            self._files.remove(picture_id)
+        return stored
+
+    def _read_picture(self, picture_id: int) -> bytes | None:
+        size = self._read(queries.picture_size, picture_id)
+        return None if size is None else self._files.read(picture_id, size)
+
+
+def _create_folder_of(url: URL) -> None:
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith(("file:", ":memory:")):
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _migrate(url: URL, busy_timeout: float) -> bool:
+    engine = open_engine(url, busy_timeout=busy_timeout, foreign_keys=False)
+    try:
+        return migrate(engine)
+    finally:
+        engine.dispose()
