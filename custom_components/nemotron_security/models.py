@@ -116,12 +116,7 @@ class Incident:
     """The best picture so far."""
 
     @property
-    MEDIUM_RISK = 30
-HIGH_RISK = 60
-CRITICAL_RISK = 85
-
-
-def risk_level(self) -> RiskLevel | None:
+    def risk_level(self) -> RiskLevel | None:
         """The level of `risk_score`."""
         return risk_level(self.risk_score)
 

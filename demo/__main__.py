@@ -1,0 +1,103 @@
+"""The demo: a real Home Assistant with two cameras that watch rendered scenes. `scripts/demo` starts it.
+
+NEMOTRON_URL, NEMOTRON_MODEL, NEMOTRON_API_KEY: a server that judges the incidents; without one the rules do.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+import os
+from pathlib import Path
+import signal
+from typing import Any
+
+from .home_assistant import REPOSITORY, HomeAssistantProcess, free_port
+from .scenes import render
+from .stream_server import StreamServer
+
+FOLDER = REPOSITORY / ".demo"
+MODEL = REPOSITORY / "demo" / "detector" / "model"
+PREFERRED_PORT = 8123
+EXTRA = f"""\
+sun:
+alarm_control_panel:
+  - platform: manual
+    name: House alarm
+    arming_time: 0
+lovelace:
+  dashboards:
+    demo-house:
+      mode: yaml
+      title: Demo house
+      icon: mdi:cctv
+      filename: {REPOSITORY / "demo" / "dashboard.yaml"}
+"""
+
+
+def clip(name: str) -> Path:
+    """Return a rendered scene, rendering it at the first start."""
+    path = FOLDER / "clips" / f"{name}.mp4"
+    if not path.exists():
+        print(f"Rendering the scene {name} (once) ...", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.mp4")
+        render(name, part)
+        part.rename(path)
+    return path
+
+
+def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Return the answers to the config flow: the server of NEMOTRON_URL, or the rules."""
+    if not (url := environment.get("NEMOTRON_URL")):
+        return [{"analyzer": "rules", "detector_model": str(MODEL)}]
+    server = {"url": url}
+    if model := environment.get("NEMOTRON_MODEL"):
+        server["model"] = model
+    if key := environment.get("NEMOTRON_API_KEY"):
+        server["api_key"] = key
+    return [{"analyzer": "nemotron", "detector_model": str(MODEL)}, server]
+
+
+async def async_run(port: int) -> None:
+    """Start everything, say where to look, and go on until told to stop."""
+    front_door, driveway = await asyncio.to_thread(lambda: (clip("front_door"), clip("driveway")))
+    async with StreamServer({"front_door": front_door}) as streams:
+        house = HomeAssistantProcess(FOLDER / "home-assistant", port=port, trust_loopback=True, extra=EXTRA)
+        house.forget()
+        print("Starting Home Assistant ...", flush=True)
+        async with house:
+            entry = await house.add_integration(analyzer_steps(os.environ))
+            await house.add_camera(
+                entry, [{"source": "stream"}, {"name": "Front door", "stream_url": streams.url("front_door")}]
+            )
+            await house.add_camera(entry, [{"source": "file"}, {"name": "Driveway", "file_path": str(driveway)}])
+            print(
+                f"Ready: open {house.url}/demo-house/cameras and watch both cameras: within a minute a visitor comes "
+                "to the front door and a car to the driveway. Arm the alarm and see the risk rise. Ctrl-C ends it.",
+                flush=True,
+            )
+            await _async_until_stopped(house)
+
+
+async def _async_until_stopped(house: HomeAssistantProcess) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    assert house.process is not None
+    ended = asyncio.create_task(house.process.wait())
+    told = asyncio.create_task(stopped.wait())
+    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+
+
+def main() -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--port", type=int, default=None, help="of Home Assistant on 127.0.0.1 (8123 if it is free)")
+    port = parser.parse_args().port
+    asyncio.run(async_run(port or free_port(PREFERRED_PORT)))
+
+
+if __name__ == "__main__":
+    main()
