@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlite3
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, NoSuchTableError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NoSuchTableError, ProgrammingError, StatementError
 
 
 class StoreProblem(StrEnum):
@@ -63,6 +63,11 @@ def store_error(err: Exception, url: URL | None) -> StoreError:
     """Say what an error of SQLAlchemy, a driver or the file system means for the store at `url`."""
     cause = err.orig if isinstance(err, DBAPIError) and err.orig else err
     return StoreError(_problem(err, cause, url), _without_password(_words(cause), url))
+
+
+def is_about_a_value(err: StatementError) -> bool:
+    """Whether the database is well and only what it was given is not: a fault of the caller."""
+    return isinstance(err, IntegrityError | DataError) or not isinstance(err, DBAPIError)
 
 
 def _problem(err: Exception, cause: BaseException, url: URL | None) -> StoreProblem:

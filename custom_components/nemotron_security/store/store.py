@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Concatenate
 
 from sqlalchemy import URL, Engine, make_url
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
 from ..models import Assessment, Box, Detection, Incident, Picture, PictureKind, Track
 from . import queries
 from .engine import for_reading, open_engine
-from .errors import StoreError, StoreProblem, store_error
+from .errors import StoreError, StoreProblem, is_about_a_value, store_error
 from .migrations import migrate
 from .pictures import PictureFiles
 
@@ -144,15 +144,15 @@ class Store:
     async def async_add_picture(
         self,
         incident_id: int,
-        *,
         track_id: int,
+        kind: PictureKind = PictureKind.BEST,
+        *,
         captured_at: datetime,
         box: Box,
         score: float,
         width: int,
         height: int,
         jpeg: bytes,
-        kind: PictureKind = PictureKind.BEST,
     ) -> Picture:
         """Store a picture. It replaces, row and file, the earlier one of the same kind of the same track.
 
@@ -201,12 +201,17 @@ class Store:
         """Run something; the one place where errors of the database become ours."""
         try:
             return work()
-        except (IntegrityError, DataError) as err:
-            raise ValueError(f"the database refuses the value: {err.orig}") from err
+        except StatementError as err:
+            if is_about_a_value(err):
+                raise ValueError(f"the database cannot keep it: {err.orig}") from err
+            raise self._failure(err) from err
         except (SQLAlchemyError, OSError, ImportError) as err:
-            if self._engine is not None:
-                self._engine.dispose()  # the next call gets a fresh connection
-            raise store_error(err, self._url) from err
+            raise self._failure(err) from err
+
+    def _failure(self, err: Exception) -> StoreError:
+        if self._engine is not None:
+            self._engine.dispose()  # the next call gets a fresh connection
+        return store_error(err, self._url)
 
     def _open(self) -> None:
         self._url = url = make_url(self._address)

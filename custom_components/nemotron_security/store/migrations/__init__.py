@@ -6,10 +6,9 @@ erase findings.
 
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
+from alembic import command
 from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
@@ -26,7 +25,7 @@ def migrate(engine: Engine, *, folder: Path = FOLDER, revision: str = "head") ->
 
     Args:
         engine: opened without foreign keys, see `open_engine`.
-        folder: holds `versions/`.
+        folder: holds `env.py` and `versions/`.
         revision: the last step to take.
 
     Returns:
@@ -36,11 +35,11 @@ def migrate(engine: Engine, *, folder: Path = FOLDER, revision: str = "head") ->
         StoreError: `TOO_NEW`, the database has a revision that is unknown here.
         SQLAlchemyError: a step failed; where the database can, nothing of it was kept.
     """
-    script = ScriptDirectory(folder)
     with _LOCK, engine.begin() as connection:
+        config = _config(folder, connection)
         present = MigrationContext.configure(connection).get_current_heads()
-        _refuse_unknown(present, script)
-        _run(connection, script, revision)
+        _refuse_unknown(present, ScriptDirectory.from_config(config))
+        command.upgrade(config, revision)
     return not present
 
 
@@ -50,10 +49,7 @@ def _refuse_unknown(present: tuple[str, ...], script: ScriptDirectory) -> None:
         raise StoreError(StoreProblem.TOO_NEW, f"revision {', '.join(sorted(unknown))} is not known here")
 
 
-def _run(connection: Connection, script: ScriptDirectory, revision: str) -> None:
-    def steps(present: Any, _context: MigrationContext) -> Any:
-        return script._upgrade_revs(revision, present)  # noqa: SLF001  what alembic.command.upgrade does
-
-    with EnvironmentContext(Config(), script, fn=steps, destination_rev=revision) as environment:
-        environment.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
-        environment.run_migrations()
+def _config(folder: Path, connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection, "metadata": Base.metadata})
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    return config
