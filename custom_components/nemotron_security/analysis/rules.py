@@ -1,0 +1,255 @@
+"""The documented, deterministic score: what is announced at once, and what remains when no model judges.
+
+The score is the sum of the rows of `TABLE` that apply, each with the points of the most serious kind of object that
+took part, held between a floor and a ceiling (`LIMITS`). A fact that the house does not know adds nothing.
+docs/risk.md explains the table; a test holds both equal.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from ..models import ANIMALS, VEHICLES, Assessment, House, Track
+from . import Case
+
+NAME: Final = "rules"
+
+NIGHT_BEGINS: Final = 22
+NIGHT_ENDS: Final = 6
+"""Hours of local time; the night ends when this hour begins."""
+DWELL: Final = 30.0
+LONG_DWELL: Final = 120.0
+"""Seconds."""
+
+_AWAY: Final = frozenset({"armed_away", "armed_vacation"})
+_ARMED: Final = _AWAY | {"armed_home", "armed_night", "armed_custom_bypass", "pending", "triggered"}
+
+
+class Kind(StrEnum):
+    """The kinds of objects, the most serious first."""
+
+    PERSON = "person"
+    VEHICLE = "vehicle"
+    OTHER = "other"
+    ANIMAL = "animal"
+
+
+def kind_of(label: str) -> Kind:
+    """Return the kind of a COCO label."""
+    if label == "person":
+        return Kind.PERSON
+    if label in VEHICLES:
+        return Kind.VEHICLE
+    return Kind.ANIMAL if label in ANIMALS else Kind.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the rows ask about."""
+
+    kind: Kind
+    """The most serious kind that took part; it chooses the column of points."""
+    persons: int
+    """The most persons at the same time: one who leaves and returns is not two."""
+    dwell: float
+    """Seconds from first to last sight of that kind."""
+    house: House
+
+    @property
+    def night(self) -> bool:
+        """Whether people usually sleep."""
+        hour = self.house.at.hour
+        return hour >= NIGHT_BEGINS or hour < NIGHT_ENDS
+
+
+class Points(NamedTuple):
+    """Points of a row for each kind."""
+
+    person: int
+    vehicle: int
+    other: int
+    animal: int
+
+
+class Row(NamedTuple):
+    """One contribution to the score."""
+
+    key: str
+    points: Points
+    words: str
+    """What `reasoning` says of it."""
+    applies: Callable[[Facts], bool]
+
+
+def _alarm(*states: str) -> Callable[[Facts], bool]:
+    return lambda facts: facts.house.alarm in states
+
+
+def _something_open(facts: Facts) -> bool:
+    house = facts.house
+    return bool(house.doors_open) and (house.anyone_home is False or house.alarm in _ARMED)
+
+
+TABLE: Final = (
+    Row("person", Points(30, 0, 0, 0), "a person", lambda facts: facts.kind is Kind.PERSON),
+    Row("vehicle", Points(0, 12, 0, 0), "a vehicle", lambda facts: facts.kind is Kind.VEHICLE),
+    Row("other", Points(0, 0, 8, 0), "an object", lambda facts: facts.kind is Kind.OTHER),
+    Row("animal", Points(0, 0, 0, 5), "an animal", lambda facts: facts.kind is Kind.ANIMAL),
+    Row("two_persons", Points(5, 0, 0, 0), "two at once", lambda facts: facts.persons == 2),  # noqa: PLR2004
+    Row("group", Points(10, 0, 0, 0), "three or more at once", lambda facts: facts.persons > 2),  # noqa: PLR2004
+    Row("dwell", Points(5, 3, 2, 0), "it stays", lambda facts: DWELL <= facts.dwell < LONG_DWELL),
+    Row("long_dwell", Points(10, 6, 4, 0), "it stays long", lambda facts: facts.dwell >= LONG_DWELL),
+    Row("dark", Points(10, 4, 4, 2), "the sun is down", lambda facts: facts.house.sun_up is False),
+    Row("night", Points(10, 4, 4, 2), "it is night", lambda facts: facts.night),
+    Row("nobody_home", Points(15, 5, 4, 2), "nobody is home", lambda facts: facts.house.anyone_home is False),
+    Row("someone_home", Points(-5, -2, -2, -1), "someone is home", lambda facts: facts.house.anyone_home is True),
+    Row("disarmed", Points(-5, -2, -2, -1), "the alarm is disarmed", _alarm("disarmed")),
+    Row("armed_home", Points(5, 2, 2, 0), "the alarm is armed home", _alarm("armed_home")),
+    Row("armed_custom", Points(10, 4, 3, 1), "the alarm is armed", _alarm("armed_custom_bypass")),
+    Row("armed_night", Points(15, 6, 4, 2), "the alarm is armed night", _alarm("armed_night")),
+    Row("armed_away", Points(20, 8, 6, 3), "the alarm is armed away", _alarm(*_AWAY)),
+    Row("pending", Points(20, 8, 6, 3), "the alarm's entry delay runs", _alarm("pending")),
+    Row("triggered", Points(20, 8, 6, 3), "the alarm is triggered", _alarm("triggered")),
+    Row("something_open", Points(5, 2, 2, 0), "something is open", _something_open),
+)
+
+
+class Limit(NamedTuple):
+    """A bound that holds whatever the sum says. Later ones win over earlier ones."""
+
+    key: str
+    lowest: int
+    highest: int
+    words: str
+    applies: Callable[[Facts], bool]
+
+
+def _peaceful(facts: Facts) -> bool:
+    house = facts.house
+    return house.alarm == "disarmed" and house.anyone_home is True and house.sun_up is True and not facts.night
+
+
+LIMITS: Final = (
+    Limit("peaceful_day", 0, 29, "the family is home by day with the alarm off", _peaceful),
+    Limit(
+        "intruder",
+        60,
+        100,
+        "a person while nobody should be there",
+        lambda facts: facts.kind is Kind.PERSON and facts.house.alarm in _AWAY | {"pending"},
+    ),
+    Limit("alarm", 85, 100, "the alarm is triggered", _alarm("triggered")),
+    Limit("only_animals", 0, 15, "only animals", lambda facts: facts.kind is Kind.ANIMAL),
+)
+
+
+def assess(case: Case) -> Assessment:
+    """Judge an incident by the documented rules; the same case always gives the same assessment.
+
+    Raises:
+        ValueError: the case has no track.
+    """
+    facts = _facts(case)
+    rows = [row for row in TABLE if row.applies(facts)]
+    score, bound = _bounded(sum(_points(row, facts) for row in rows), facts)
+    return Assessment(
+        analyzer=NAME,
+        risk_score=score,
+        title=f"{_first_upper(_named(case.tracks))} at {case.camera_name}",
+        summary=_summary(case, facts),
+        reasoning=_reasoning(rows, facts, score, bound),
+        created_at=case.house.at.astimezone(UTC),
+        category=facts.kind.value,
+        evidence=tuple(row.words for row in rows),
+    )
+
+
+def _facts(case: Case) -> Facts:
+    if not case.tracks:
+        raise ValueError("A case without tracks cannot be judged")
+    kinds = {kind_of(track.label) for track in case.tracks}
+    kind = next(kind for kind in Kind if kind in kinds)
+    chosen = [track for track in case.tracks if kind_of(track.label) is kind]
+    span = max(track.last_seen_at for track in chosen) - min(track.first_seen_at for track in chosen)
+    persons = most_at_once(track for track in chosen if track.label == "person")
+    return Facts(kind, persons, span.total_seconds(), case.house)
+
+
+def most_at_once(tracks: Iterable[Track]) -> int:
+    """Return the largest number of tracks that were seen at the same time."""
+    # A sweep over the times at which tracks begin and end; at equal times the begin comes first.
+    edges = sorted(
+        edge
+        for track in tracks
+        for edge in ((track.first_seen_at, 0), (max(track.last_seen_at, track.first_seen_at), 1))
+    )
+    most = present = 0
+    for _, ends in edges:
+        present += -1 if ends else 1
+        most = max(most, present)
+    return most
+
+
+def _points(row: Row, facts: Facts) -> int:
+    return int(getattr(row.points, facts.kind.value))
+
+
+def _bounded(total: int, facts: Facts) -> tuple[int, Limit | None]:
+    """Hold the sum within 0..100 and the limits; also return the limit that changed it."""
+    score, changed_by = min(max(total, 0), 100), None
+    for limit in LIMITS:
+        if limit.applies(facts) and not limit.lowest <= score <= limit.highest:
+            score, changed_by = min(max(score, limit.lowest), limit.highest), limit
+    return score, changed_by
+
+
+def _reasoning(rows: list[Row], facts: Facts, score: int, bound: Limit | None) -> str:
+    parts = "; ".join(f"{row.words} {_points(row, facts):+d}" for row in rows)
+    if bound is None:
+        return f"By the rules: {parts}. Score {score}."
+    side = "at least" if score == bound.lowest else "at most"
+    return f"By the rules: {parts}. {_first_upper(bound.words)}: {side} {score}. Score {score}."
+
+
+def _summary(case: Case, facts: Facts) -> str:
+    seconds = round(facts.dwell)
+    duration = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"  # noqa: PLR2004
+    circumstances = ", ".join(row.words for row in TABLE if row.key in _TOLD_IN_SUMMARY and row.applies(facts))
+    seen = f"{_counted(case.tracks)} for {duration}"
+    return f"{seen}; {circumstances}." if circumstances else f"{seen}."
+
+
+_TOLD_IN_SUMMARY: Final = frozenset(row.key for row in TABLE[8:])
+
+
+def _numbers(tracks: Iterable[Track]) -> dict[str, int]:
+    """Return how many of each label were there at once, the most serious kind first."""
+    tracks = tuple(tracks)
+    order = list(Kind)
+    labels = sorted(Counter(track.label for track in tracks), key=lambda label: order.index(kind_of(label)))
+    return {label: most_at_once(track for track in tracks if track.label == label) for label in labels}
+
+
+def _named(tracks: Iterable[Track]) -> str:
+    return _listed(label if count == 1 else f"{count} {_plural(label)}" for label, count in _numbers(tracks).items())
+
+
+def _counted(tracks: Iterable[Track]) -> str:
+    return _listed(f"{count} {label if count == 1 else _plural(label)}" for label, count in _numbers(tracks).items())
+
+
+def _plural(label: str) -> str:
+    irregular = {"person": "people", "bus": "buses", "sheep": "sheep"}
+    return irregular.get(label, f"{label}s")
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
