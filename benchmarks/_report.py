@@ -30,6 +30,8 @@ def run(measure: Callable[[], Figures], description: str | None) -> None:
 
 
 def _rounded(value: float | str | None) -> float | int | str | bool | None:
+    if isinstance(value, np.generic):
+        value = value.item()  # JSON knows no NumPy numbers
     return round(value, 4) if isinstance(value, float) else value
 
 
