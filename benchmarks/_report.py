@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 import json
 import platform
 import time
+from typing import Any
 
 import numpy as np
 
-type Figures = Mapping[str, float | int | str | bool | None]
+type Figure = float | int | str | bool | np.number | None
+type Figures = Mapping[str, Figure]
 
 
 def run(measure: Callable[[], Figures], description: str | None) -> None:
@@ -29,10 +31,9 @@ def run(measure: Callable[[], Figures], description: str | None) -> None:
         print(json.dumps({**figures, "python": platform.python_version(), "machine": platform.machine()}), flush=True)
 
 
-def _rounded(value: float | str | None) -> float | int | str | bool | None:
-    if isinstance(value, np.generic):
-        value = value.item()  # JSON knows no NumPy numbers
-    return round(value, 4) if isinstance(value, float) else value
+def _rounded(value: Figure) -> Any:
+    plain = value.item() if isinstance(value, np.number) else value  # JSON knows no NumPy numbers
+    return round(plain, 4) if isinstance(plain, float) else plain
 
 
 class Stopwatch:
