@@ -1,0 +1,292 @@
+"""The cameras of a worker: one thread each, that reads its source, looks for motion and feeds the detector."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+import logging
+import random
+import threading
+import time
+
+from .album import Album
+from .frames import Frame
+from .inference import Inference
+from .messages import (
+    CameraConfig,
+    CameraReport,
+    CameraState,
+    CameraStatus,
+    FrameTracks,
+    GetSnapshot,
+    Problem,
+    PushStill,
+    Snapshot,
+    SourceKind,
+    TrackState,
+)
+from .motion import Motion
+from .outbox import Outbox
+from .pictures import encode_jpeg
+from .pipeline import CameraPipeline, LoadedDetector, Look, Moment
+from .sources import FrameSource, SourceError, StillsSource, open_source
+
+_LOGGER = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+_LASTING = 10.0
+"""Seconds of frames after which a source counts as sound, and the next trouble starts with a short pause."""
+_SOURCE_FPS = 15.0
+"""Frames a second that are taken from a source: enough for a live picture and for a quick second look."""
+_SNAPSHOT_PATIENCE = 5.0
+_TRACKS_SHOWN = 3.0
+"""Seconds after which the last look's tracks are no longer drawn into live pictures."""
+
+_OFFLINE = {Problem.SOURCE_UNREACHABLE, Problem.SOURCE_STALLED, Problem.SOURCE_ENDED}
+
+
+class Camera:
+    """One camera in the worker.
+
+    `look` is called by the inference thread; everything else from outside by the worker's main and reader threads.
+    """
+
+    def __init__(
+        self, config: CameraConfig, *, outbox: Outbox, inference: Inference, album: Album, track_ids: Iterator[int]
+    ) -> None:
+        """Start to watch."""
+        self._config = config
+        self._outbox = outbox
+        self._inference = inference
+        self._album = album
+        self._pipeline = CameraPipeline(config, track_ids)
+        self._stop = threading.Event()
+        self._speaking = threading.Lock()
+        """Held while tracks change and are reported, so that reports leave in the order of what happened."""
+        self._source: FrameSource | None = None
+        self._newest: Frame | None = None
+        self._frame_id = 0
+        self._snapshots = _SnapshotQueue()
+        self._state: tuple[CameraStatus, Problem | None] | None = None
+        self._counts = _Counts()
+        self._set_state(CameraStatus.UNKNOWN)
+        self._thread = threading.Thread(target=self._run, name=f"camera {config.camera_id}", daemon=True)
+        self._thread.start()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def reconfigure(self, config: CameraConfig) -> bool:
+        """Follow a changed config; False if that needs another source, which is another camera's work."""
+        if config.source != self._config.source or _source_fps(config) > _source_fps(self._config):
+            return False
+        detect_ends = self._config.detect and not config.detect
+        self._config = self._pipeline.config = config
+        if detect_ends:
+            self._clear()
+        return True
+
+    def push(self, still: PushStill) -> None:
+        """Take a pushed still; it is dropped if the source is not one for stills, or is being opened again."""
+        if isinstance(self._source, StillsSource):
+            self._source.push(still.data, still.captured_at)
+
+    def get_snapshot(self, request: GetSnapshot) -> None:
+        """Answer now or with a later frame."""
+        newest = self._newest
+        # An id beyond the newest one comes from an earlier life of the worker.
+        waits = newest is None or newest.frame_id == request.after
+        if waits and request.after:
+            self._snapshots.add(request)
+        else:
+            self._answer(request, newest)
+
+    def stop(self) -> None:
+        """Stop watching; the thread ends within about a second. Its tracks are forgotten without a report."""
+        self._stop.set()
+        self._inference.forget(self)
+        self._snapshots_expire(float("inf"))
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout)
+
+    def report(self) -> CameraReport:
+        """Return the figures since the last call; called once a second."""
+        self._snapshots_expire(time.monotonic())
+        newest = self._newest
+        return self._counts.take(
+            CameraReport(
+                camera_id=self._config.camera_id,
+                fps=0.0,
+                inference_fps=0.0,
+                last_frame_at=newest.captured_at if newest else None,
+                width=newest.width if newest else 0,
+                height=newest.height if newest else 0,
+            )
+        )
+
+    # --- the camera's own thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            trouble = self._watch()
+            if self._stop.is_set():
+                return
+            self._lose(trouble)
+            if trouble.problem is Problem.SOURCE_ENDED and self._config.source.kind is SourceKind.FILE:
+                return
+            if time.monotonic() - begun > _LASTING:
+                pause = _FIRST_PAUSE
+            # Cameras behind one recorder fail together and should not all come back in the same moment.
+            self._stop.wait(pause * random.uniform(1.0, 1.25))  # noqa: S311
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _watch(self) -> SourceError:
+        """Read the source until it fails; returns why."""
+        try:
+            source = open_source(
+                self._config.source, fps=_source_fps(self._config), stop=self._stop, first_frame_id=self._frame_id + 1
+            )
+            with source:
+                self._source = source
+                for frame in source:
+                    self._handle_frame(frame)
+        except SourceError as err:
+            return err
+        except Exception as err:
+            _LOGGER.exception("Camera %s failed", self._config.camera_id)
+            return SourceError(Problem.SOURCE_CORRUPT, f"{type(err).__name__}: {err}")
+        finally:
+            self._source = None
+        return SourceError(Problem.SOURCE_ENDED, "no more frames")
+
+    def _handle_frame(self, frame: Frame) -> None:
+        self._frame_id, self._newest = frame.frame_id, frame
+        self._set_state(CameraStatus.ONLINE)
+        for request in self._snapshots.take_all():
+            self._answer(request, frame)
+        glance = self._pipeline.notice(frame)
+        for report in glance.reports:
+            self._outbox.put(report)
+        self._counts.looked += glance.due
+        if glance.motion is not None:
+            self._counts.skipped += not self._inference.submit(self, frame, glance.motion)
+
+    def _lose(self, trouble: SourceError) -> None:
+        """Report that the camera is not seen now; nothing of what it showed stays."""
+        status = CameraStatus.OFFLINE if trouble.problem in _OFFLINE else CameraStatus.ERROR
+        self._set_state(status, trouble.problem, trouble.detail)
+        self._newest = None
+        for report in self._pipeline.lose_sight(time.time()):
+            self._outbox.put(report)
+        self._clear()
+
+    def _set_state(self, status: CameraStatus, problem: Problem | None = None, detail: str = "") -> None:
+        if self._state == (status, problem) or self._stop.is_set():
+            return
+        self._state = (status, problem)
+        _LOGGER.debug("Camera %s is %s %s %s", self._config.camera_id, status, problem or "", detail)
+        self._outbox.put(
+            CameraState(camera_id=self._config.camera_id, status=status, at=time.time(), problem=problem, detail=detail)
+        )
+
+    # --- the inference thread -------------------------------------------------------------------------------------
+
+    def look(self, frame: Frame, motion: Motion, loaded: LoadedDetector) -> None:
+        """Detect and track in this frame."""
+        with self._speaking:
+            if self._stop.is_set() or not self._config.detect or self._newest is None:
+                return
+            self._counts.inferred += 1
+            self._tell(self._pipeline.look(frame, motion, loaded))
+
+    def _clear(self) -> None:
+        self._inference.forget(self)
+        with self._speaking:
+            self._tell(self._pipeline.clear())
+
+    def _tell(self, looks: tuple[Look, ...]) -> None:
+        for look in looks:
+            self._outbox.put(look.tracks, droppable=not look.news)
+            for moment in look.moments:
+                self._album.do(partial(self._send_pictures, moment))
+
+    # --- the album's thread ---------------------------------------------------------------------------------------
+
+    def _send_pictures(self, moment: Moment) -> None:
+        for picture in moment.pictures():
+            self._outbox.put(picture)
+
+    def _answer(self, request: GetSnapshot, frame: Frame | None) -> None:
+        if not self._album.do(lambda: self._send_snapshot(request, frame)):
+            self._outbox.put(_empty(request))
+
+    def _send_snapshot(self, request: GetSnapshot, frame: Frame | None) -> None:
+        if frame is None:
+            self._outbox.put(_empty(request))
+            return
+        tracks = _drawn(self._pipeline.latest, frame) if request.boxes else ()
+        data = encode_jpeg(frame, max_width=request.max_width, tracks=tracks)
+        self._outbox.put(
+            replace(_empty(request), frame_id=frame.frame_id, captured_at=frame.captured_at, data=data), droppable=True
+        )
+
+    def _snapshots_expire(self, now: float) -> None:
+        for request in self._snapshots.take_expired(now):
+            self._outbox.put(_empty(request))
+
+
+class _Counts:
+    """What a camera counts between two heartbeats."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+        self.inferred = 0
+        self.skipped = 0
+        self._since = time.monotonic()
+
+    def take(self, report: CameraReport) -> CameraReport:
+        """Return the report with the figures since the last call. A count that races with this is a count late."""
+        now = time.monotonic()
+        passed = max(now - self._since, 1e-3)
+        looked, inferred, skipped = self.looked, self.inferred, self.skipped
+        self.looked, self.inferred, self.skipped, self._since = 0, 0, 0, now
+        return replace(report, fps=looked / passed, inference_fps=inferred / passed, skipped=skipped)
+
+
+class _SnapshotQueue:
+    """Requests that wait for a frame."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[float, GetSnapshot]] = []
+
+    def add(self, request: GetSnapshot) -> None:
+        with self._lock:
+            self._waiting.append((time.monotonic() + _SNAPSHOT_PATIENCE, request))
+
+    def take_all(self) -> list[GetSnapshot]:
+        return self.take_expired(float("inf")) if self._waiting else []
+
+    def take_expired(self, now: float) -> list[GetSnapshot]:
+        with self._lock:
+            taken = [request for deadline, request in self._waiting if deadline <= now]
+            self._waiting = [entry for entry in self._waiting if entry[0] > now]
+        return taken
+
+
+def _source_fps(config: CameraConfig) -> float:
+    return max(_SOURCE_FPS, 2 * config.fps)
+
+
+def _drawn(latest: FrameTracks | None, frame: Frame) -> tuple[TrackState, ...]:
+    """Return the tracks that belong into a live picture."""
+    if latest is None or frame.captured_at - latest.captured_at > _TRACKS_SHOWN:
+        return ()
+    return latest.tracks if (latest.width, latest.height) == (frame.width, frame.height) else ()
+
+
+def _empty(request: GetSnapshot) -> Snapshot:
+    return Snapshot(request_id=request.request_id, camera_id=request.camera_id, frame_id=0, captured_at=None)

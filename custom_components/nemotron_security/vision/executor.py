@@ -1,0 +1,378 @@
+"""The parent's side of the worker: start, feed, watch, restart, stop. Runs on the event loop and never blocks it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+import contextlib
+from itertools import count
+import logging
+import os
+from pathlib import Path
+import sys
+import time
+
+from . import wire
+from .messages import (
+    CameraConfig,
+    CameraState,
+    CameraStatus,
+    Command,
+    DetectorConfig,
+    DetectorState,
+    GetSnapshot,
+    Heartbeat,
+    LogLine,
+    Message,
+    Problem,
+    PushStill,
+    Ready,
+    Report,
+    SetDetector,
+    Shutdown,
+    Snapshot,
+    StartCamera,
+    StopCamera,
+)
+from .redact import redact
+
+_ROOT = (__package__ or "vision").removesuffix(".vision")
+_LOGGER = logging.getLogger(__name__)
+_WORKER_LOGGER = logging.getLogger(f"{_ROOT}.worker")
+
+_START_TIMEOUT = 60.0
+"""Seconds until the first message: a small machine with a cold disk imports slowly."""
+_HEARTBEAT_TIMEOUT = 10.0
+_SNAPSHOT_TIMEOUT = 8.0
+_STOP_STEPS = (2.0, 1.0)
+"""Seconds to go after Shutdown, and after SIGTERM."""
+_QUICK_RESTART = 0.2
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_HEALTHY_TIME = 60.0
+_READ_LIMIT = 256 * 1024
+_STILL_LIMIT = 2 * 1024 * 1024
+"""Bytes waiting in the pipe above which a still is dropped: a fresher one follows."""
+_COMMAND_LIMIT = 16 * 1024 * 1024
+"""Bytes waiting in the pipe above which the worker is taken for hung."""
+
+_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "HOME",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "OMP_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+)
+"""All that the worker is given of the environment, which may hold the house's secrets."""
+
+
+class Executor:
+    """Runs one worker and keeps it in the wanted state.
+
+    What was set stays set: after a restart the detector and the cameras are sent again. Every report of the worker goes
+    to `listener`, on the event loop; when the worker dies, each camera is reported as `ERROR` with `WORKER_DOWN`.
+    """
+
+    def __init__(
+        self,
+        listener: Callable[[Report], None],
+        *,
+        python: str = sys.executable,
+        heartbeat_timeout: float = _HEARTBEAT_TIMEOUT,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            listener: called with every report except log lines and answered snapshots.
+            python: the interpreter that the worker runs on.
+            heartbeat_timeout: seconds without a heartbeat after which the worker is hung and is killed.
+        """
+        self._listener = listener
+        self._python = python
+        self._heartbeat_timeout = heartbeat_timeout
+        self._detector: DetectorConfig | None = None
+        self._cameras: dict[str, CameraConfig] = {}
+        self._snapshots: dict[int, asyncio.Future[Snapshot | None]] = {}
+        self._request_ids = count(1)
+        self._task: asyncio.Task[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._alive_until = 0.0
+        self._down = False
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while there is one."""
+        return self._process.pid if self._process else None
+
+    async def async_start(self) -> None:
+        """Start the worker and watch it; returns at once, `Ready` tells when it listens."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._async_supervise(), name="nemotron_security worker")
+
+    async def async_stop(self) -> None:
+        """Stop the worker; returns when its process is gone."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    # --- what is wanted -------------------------------------------------------------------------------------------
+
+    def set_detector(self, config: DetectorConfig) -> None:
+        """Load this detector, now and after each restart."""
+        if config != self._detector:
+            self._detector = config
+            self._send(SetDetector(config=config))
+
+    def set_camera(self, config: CameraConfig) -> None:
+        """Watch this camera, or change how it is watched."""
+        if config == self._cameras.get(config.camera_id):
+            return
+        self._cameras[config.camera_id] = config
+        self._send(StartCamera(config=config))
+        if self._down:
+            self._report_down(config.camera_id)
+
+    def remove_camera(self, camera_id: str) -> None:
+        """Watch this camera no more; an unknown one is no error."""
+        if self._cameras.pop(camera_id, None) is not None:
+            self._send(StopCamera(camera_id=camera_id))
+
+    def push_still(self, camera_id: str, captured_at: float, jpeg: bytes) -> None:
+        """Hand over a still of a camera; dropped when the worker is down or behind."""
+        if camera_id in self._cameras and self._backlog() < _STILL_LIMIT:
+            self._send(PushStill(camera_id=camera_id, captured_at=captured_at, data=jpeg))
+
+    async def async_snapshot(
+        self, camera_id: str, *, after: int = 0, boxes: bool = True, max_width: int = 0
+    ) -> Snapshot | None:
+        """Return the newest frame as JPEG, or None when there is none.
+
+        Args:
+            camera_id: a camera that was set.
+            after: wait, at most 5 s, for a frame with a larger `frame_id`.
+            boxes: draw the live tracks into it.
+            max_width: scale down to this width in pixels; 0 keeps the frame's own.
+        """
+        if self._process is None or camera_id not in self._cameras:
+            return None
+        request_id = next(self._request_ids)
+        answer: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
+        self._snapshots[request_id] = answer
+        self._send(
+            GetSnapshot(request_id=request_id, camera_id=camera_id, after=after, boxes=boxes, max_width=max_width)
+        )
+        try:
+            async with asyncio.timeout(_SNAPSHOT_TIMEOUT):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._snapshots.pop(request_id, None)
+
+    # --- the worker's life ----------------------------------------------------------------------------------------
+
+    async def _async_supervise(self) -> None:
+        pause = _QUICK_RESTART
+        while True:
+            started_at = time.monotonic()
+            try:
+                await self._async_live()
+            except OSError as err:
+                _LOGGER.warning("The vision worker cannot be started: %s", err)
+            self._handle_death()
+            if time.monotonic() - started_at > _HEALTHY_TIME:
+                pause = _QUICK_RESTART
+            await asyncio.sleep(pause)
+            pause = max(_FIRST_PAUSE, min(pause * 2, _LONGEST_PAUSE))
+
+    async def _async_live(self) -> None:
+        """Run one worker from its start to its end."""
+        async with self._async_process() as process:
+            self._alive_until = time.monotonic() + max(_START_TIMEOUT, self._heartbeat_timeout)
+            self._send_wanted_state()
+            reason = await self._async_read_reports(process)
+        _LOGGER.warning("The vision worker %s (status %s); starting another", reason, process.returncode)
+
+    @contextlib.asynccontextmanager
+    async def _async_process(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await asyncio.create_subprocess_exec(
+            self._python,
+            "-I",
+            str(Path(__file__).parent),
+            *self._arguments(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            limit=_READ_LIMIT,
+            start_new_session=True,  # Ctrl-C is for Home Assistant, which then stops the worker in its own time
+        )
+        self._process = process
+        relay = asyncio.create_task(_async_relay_errors(process))
+        try:
+            yield process
+        except asyncio.CancelledError:
+            self._send(Shutdown())
+            self._process = None
+            await _async_end(process, *_STOP_STEPS)
+            raise
+        finally:
+            self._process = None
+            await _async_end(process)
+            await relay
+            self._drop_snapshots()
+
+    def _arguments(self) -> list[str]:
+        level = f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}"
+        if self._python != sys.executable:
+            return ["--worker", level]
+        # Home Assistant may keep requirements in a folder of its own, which an isolated interpreter does not know.
+        packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+        return ["--worker", level, *(f"--packages={entry}" for entry in packages)]
+
+    def _send_wanted_state(self) -> None:
+        if self._detector is not None:
+            self._send(SetDetector(config=self._detector))
+        for config in self._cameras.values():
+            self._send(StartCamera(config=config))
+
+    async def _async_read_reports(self, process: asyncio.subprocess.Process) -> str:
+        """Handle what the worker says until it ends, talks nonsense or is silent for too long; returns which."""
+        assert process.stdout is not None
+        try:
+            while (message := await self._async_next(process.stdout)) is not None:
+                self._handle(message)
+                await asyncio.sleep(0)  # what is buffered is read without a pause: let others have their turn
+        except TimeoutError:
+            return "gave no sign of life and was killed"
+        except wire.WireError as err:
+            return f"talked nonsense and was killed: {err}"
+        return "ended"
+
+    async def _async_next(self, stream: asyncio.StreamReader) -> Message | None:
+        async with asyncio.timeout(self._alive_until - time.monotonic()):
+            return await wire.async_read(stream)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case LogLine():
+                name = message.logger.removeprefix("vision.")
+                _WORKER_LOGGER.getChild(name).log(message.level, "%s", message.message)
+                return
+            case Snapshot():
+                self._handle_snapshot(message)
+                return
+            case Ready():
+                _LOGGER.debug("The vision worker is ready: %s", message.versions)
+                self._down = False
+                self._alive_until = time.monotonic() + self._heartbeat_timeout
+            case Heartbeat():
+                self._alive_until = time.monotonic() + self._heartbeat_timeout
+        self._report(message)  # type: ignore[arg-type]  # a worker sends no commands
+
+    def _handle_snapshot(self, snapshot: Snapshot) -> None:
+        answer = self._snapshots.pop(snapshot.request_id, None)
+        if answer is not None and not answer.done():
+            answer.set_result(snapshot if snapshot.data else None)
+
+    def _report(self, report: Report) -> None:
+        try:
+            self._listener(report)
+        except Exception:
+            _LOGGER.exception("Handling a %s of the vision worker failed", type(report).__name__)
+
+    def _handle_death(self) -> None:
+        self._down = True
+        if self._detector is not None:
+            self._report(DetectorState(problem=Problem.WORKER_DOWN))
+        for camera_id in tuple(self._cameras):
+            self._report_down(camera_id)
+
+    def _report_down(self, camera_id: str) -> None:
+        self._report(
+            CameraState(camera_id=camera_id, status=CameraStatus.ERROR, at=time.time(), problem=Problem.WORKER_DOWN)
+        )
+
+    def _drop_snapshots(self) -> None:
+        for answer in self._snapshots.values():
+            if not answer.done():
+                answer.set_result(None)
+
+    # --- the pipe -------------------------------------------------------------------------------------------------
+
+    def _backlog(self) -> int:
+        """Return the bytes that the pipe has not taken yet."""
+        if self._process is None or self._process.stdin is None:
+            return 0
+        return self._process.stdin.transport.get_write_buffer_size()
+
+    def _send(self, command: Command) -> None:
+        """Write without waiting. What a dead worker misses, the next one is told."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdin.transport.is_closing():
+            return
+        if self._backlog() > _COMMAND_LIMIT:
+            _LOGGER.error("The vision worker takes no commands and is killed")
+            process.kill()
+            return
+        process.stdin.write(wire.encode(command))
+
+
+async def _async_relay_errors(process: asyncio.subprocess.Process) -> None:
+    """Log what the worker writes to stderr: an import that fails, a C library's complaint, the trace of a crash."""
+    assert process.stderr is not None
+    while True:
+        try:
+            line = await process.stderr.readline()
+        except ValueError:  # a line beyond every limit; it was discarded
+            continue
+        if not line:
+            return
+        if text := line.decode(errors="replace").rstrip():
+            _WORKER_LOGGER.warning("%s", redact(text))
+
+
+async def _async_end(process: asyncio.subprocess.Process, patience: float = 0.0, mercy: float = 0.0) -> None:
+    """Wait for the process to end by itself, then by SIGTERM, then end it with SIGKILL."""
+    assert process.stdout is not None
+    drain = asyncio.create_task(_async_drain(process.stdout))  # a full pipe would keep it from ending
+    if patience and await _async_gone(process, patience):
+        process_gone = True
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            if mercy:
+                process.terminate()
+        process_gone = bool(mercy) and await _async_gone(process, mercy)
+    if not process_gone:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    await drain
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+async def _async_gone(process: asyncio.subprocess.Process, patience: float) -> bool:
+    try:
+        async with asyncio.timeout(patience):
+            await process.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _async_drain(stream: asyncio.StreamReader) -> None:
+    while await stream.read(_READ_LIMIT):
+        pass

@@ -1,0 +1,400 @@
+"""One camera's way from a frame to tracks, without threads and without a clock of its own.
+
+The worker calls `notice` for every frame and `look` for those that `notice` asks for, in two threads; the command line
+and the benchmarks call `step`, which does both. All times are those of the frames.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+import math
+import time
+
+import numpy as np
+
+from .detections import Detections
+from .detectors import Detector, DetectorError
+from .frames import Frame
+from .messages import (
+    Box,
+    CameraConfig,
+    DetectorConfig,
+    FrameTracks,
+    MotionState,
+    Problem,
+    Report,
+    TrackPicture,
+    TrackState,
+)
+from .motion import MAXIMUM_HEIGHT, Motion, MotionDetector
+from .pictures import encode_jpeg
+from .regions import Region, merge_detections, select_regions
+from .sources import Cadence
+from .tracker import Tracker
+
+_MOTION_HOLD = 2.0
+_RECHECK = 2.0
+"""Seconds between two looks at objects that stand still where nothing moves."""
+_YOUNG = 1.0
+"""Seconds that an unconfirmed track is looked at twice as often, so that it soon counts or is forgotten."""
+_WEAK_SCORE = 0.2
+"""Detections between this and the minimum score may continue a track."""
+_PICTURE_GAP = 1.0
+_BETTER = 1.2
+"""A picture follows an earlier one of the same track if its quality is so many times as high."""
+_AT_EDGE = 0.01
+"""An object this close to the frame's border, as a share of the frame, is probably cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedDetector:
+    """A detector and the score that starts a track."""
+
+    detector: Detector
+    minimum_score: float
+
+    @classmethod
+    def load(cls, config: DetectorConfig) -> LoadedDetector:
+        """Load the plug-in and model of a config; takes up to seconds.
+
+        Raises:
+            DetectorError: there is no such plug-in, or it cannot use the model.
+        """
+        if config.plugin != "ncnn":
+            raise DetectorError(Problem.MODEL_MISSING, f"no detector {config.plugin!r}")
+        from .detectors.ncnn import NcnnDetector  # noqa: PLC0415  # a library of 12 MB, only where it is wanted
+
+        weak = min(_WEAK_SCORE, config.minimum_score)
+        return cls(NcnnDetector(replace(config, minimum_score=weak)), config.minimum_score)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Seconds spent per stage since the beginning."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What `notice` says of one frame."""
+
+    due: bool = False
+    """Motion was looked for; False for the frames in between."""
+    motion: Motion | None = None
+    """What the detector should look at; None when it need not look at this frame."""
+    reports: tuple[Report, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A view of tracks that is worth a picture."""
+
+    camera_id: str
+    frame: Frame
+    tracks: tuple[TrackState, ...]
+
+    def pictures(self) -> list[TrackPicture]:
+        """Encode the frame, once for all of its tracks; takes milliseconds."""
+        data = encode_jpeg(self.frame)
+        return [
+            TrackPicture(
+                camera_id=self.camera_id,
+                track_id=track.track_id,
+                captured_at=self.frame.captured_at,
+                box=track.box,
+                score=track.score,
+                width=self.frame.width,
+                height=self.frame.height,
+                data=data,
+            )
+            for track in self.tracks
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of the detector's look at one frame."""
+
+    tracks: FrameTracks
+    news: bool
+    """A track is new, confirmed or ended: this report must not be lost."""
+    moments: tuple[Moment, ...] = ()
+
+
+class CameraPipeline:
+    """Motion, regions, detector, tracker and best moments of one camera.
+
+    `notice` and `lose_sight` belong to one thread, `look` and `clear` to another (or behind a lock); `config` may be
+    replaced at any time.
+    """
+
+    def __init__(self, config: CameraConfig, track_ids: Iterator[int], stages: Stages | None = None) -> None:
+        """Start without a memory; `track_ids` is shared by all cameras."""
+        self.config = config
+        self.latest: FrameTracks | None = None
+        """The live tracks after the last look."""
+        self._track_ids = track_ids
+        self._stages = stages or Stages()
+        self._gate = _Gate(config.camera_id, self._stages)
+        self._tracker: Tracker | None = None
+        self._tracker_settings: tuple[object, ...] = ()
+        self._moments = _BestMoments(config.camera_id)
+        self._all_seen_at = -math.inf
+
+    def notice(self, frame: Frame) -> Glance:
+        """Look for motion and decide whether the detector should look at this frame."""
+        config, latest, at = self.config, self.latest, frame.captured_at
+        if not self._gate.is_due(at, config.fps, _is_young(latest, at)):
+            return Glance()
+        if not config.detect:
+            return Glance(due=True, reports=self._gate.close(at))
+        motion = self._gate.update(frame)
+        wanted = motion.active or motion.light_change or _is_look_due(latest, at)
+        return Glance(due=True, motion=motion if wanted else None, reports=self._gate.state(motion, at))
+
+    def lose_sight(self, at: float) -> tuple[Report, ...]:
+        """Report the end of motion: no more frames come for now."""
+        return self._gate.close(at)
+
+    def look(self, frame: Frame, motion: Motion, loaded: LoadedDetector) -> tuple[Look, ...]:
+        """Detect and track; two looks where earlier tracks had to be given up first.
+
+        Raises:
+            DetectorError: the detector failed.
+        """
+        labels, confidence = self.config.labels, self.config.confidence
+        settings = (loaded.detector.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
+        before = () if settings == self._tracker_settings else self.clear()
+        if self._tracker is None:
+            self._tracker, self._tracker_settings = self._new_tracker(loaded), settings
+        return (*before, self._look(frame, motion, loaded.detector, self._tracker))
+
+    def clear(self) -> tuple[Look, ...]:
+        """Give up all tracks; they are reported as ended."""
+        tracker, self._tracker = self._tracker, None
+        latest, self.latest = self.latest, None
+        ended = tracker.clear() if tracker is not None else ()
+        moments = self._moments.clear()
+        if latest is None or not ended:
+            return ()
+        return (Look(replace(latest, tracks=(), ended=ended), news=True, moments=moments),)
+
+    def step(self, frame: Frame, loaded: LoadedDetector) -> list[Report]:
+        """Take one frame through all stages; for callers without threads."""
+        glance = self.notice(frame)
+        reports = list(glance.reports)
+        if glance.motion is not None:
+            for look in self.look(frame, glance.motion, loaded):
+                reports.append(look.tracks)
+                with self._stages.time("pictures"):
+                    reports += [picture for moment in look.moments for picture in moment.pictures()]
+        return reports
+
+    def _new_tracker(self, loaded: LoadedDetector) -> Tracker:
+        return Tracker(
+            loaded.detector.labels,
+            next_id=self._track_ids.__next__,
+            confidence=self.config.confidence,
+            minimum_score=loaded.minimum_score,
+            weak_score=_WEAK_SCORE,
+            watched=self.config.labels,
+        )
+
+    def _look(self, frame: Frame, motion: Motion, detector: Detector, tracker: Tracker) -> Look:
+        size = (frame.width, frame.height)
+        areas = [_in_pixels(box, size) for box in motion.boxes]
+        with self._stages.time("regions"):
+            regions = self._regions(areas, motion, frame, (detector.width, detector.height))
+        with self._stages.time("convert"):
+            pictures = [frame.crop(Box(*region)) for region in regions]
+        with self._stages.time("detect"):
+            found = detector.detect(pictures)
+        with self._stages.time("tracker"):
+            parts = [(region, _moved(part, region)) for region, part in zip(regions, found, strict=True)]
+            detections = merge_detections(parts, size)
+            live, ended = tracker.update(detections, frame.captured_at, motion=areas, looked_at=regions)
+        return self._told(frame, live, ended)
+
+    def _regions(self, areas: Sequence[Box], motion: Motion, frame: Frame, model_size: tuple[int, int]) -> list[Region]:
+        """Choose where to look: where things move or moved, now and then at what stands still, else everywhere."""
+        size, at = (frame.width, frame.height), frame.captured_at
+        tracks = self.latest.tracks if self.latest is not None else ()
+        with_still_ones = not areas or at - self._all_seen_at >= _RECHECK
+        if with_still_ones:
+            self._all_seen_at = at
+        boxes = [track.box for track in tracks if with_still_ones or not track.stationary]
+        regions = [] if motion.light_change or self.latest is None else select_regions(areas, boxes, size, model_size)
+        return regions or [Region(0, 0, *size)]
+
+    def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:
+        """Put the tracks after a look into words."""
+        before = self.latest.tracks if self.latest is not None else ()
+        news = bool(ended) or not _standing(live) <= _standing(before)
+        self.latest = FrameTracks(
+            camera_id=self.config.camera_id,
+            frame_id=frame.frame_id,
+            captured_at=frame.captured_at,
+            width=frame.width,
+            height=frame.height,
+            tracks=live,
+            ended=ended,
+        )
+        return Look(self.latest, news, self._moments.choose(frame, live))
+
+
+class _Gate:
+    """When a camera's frames are looked at, and whether something moves in them."""
+
+    def __init__(self, camera_id: str, stages: Stages) -> None:
+        self._camera_id = camera_id
+        self._stages = stages
+        self._detector = MotionDetector()
+        self._fps = 0.0
+        self._cadence = Cadence(0)
+        self._quick_cadence = Cadence(0)
+        self._moved_at: float | None = None
+
+    def is_due(self, at: float, fps: float, hurry: bool) -> bool:  # noqa: FBT001
+        """Tell whether this frame is to be looked at; call it for every frame."""
+        if fps != self._fps:
+            self._fps, self._cadence, self._quick_cadence = fps, Cadence(fps), Cadence(2 * fps)
+        due, quick = self._cadence.is_due(at), self._quick_cadence.is_due(at)
+        return due or (quick and hurry)
+
+    def update(self, frame: Frame) -> Motion:
+        with self._stages.time("grey"):
+            grey = frame.grey(MAXIMUM_HEIGHT)
+        with self._stages.time("motion"):
+            return self._detector.update(grey, frame.captured_at)
+
+    def state(self, motion: Motion, at: float) -> tuple[Report, ...]:
+        """Report that motion began, or that there was none for a while."""
+        if motion.active:
+            began, self._moved_at = self._moved_at is None, at
+            return (self._report(active=True, at=at),) if began else ()
+        if self._moved_at is not None and at - self._moved_at >= _MOTION_HOLD:
+            return self.close(at)
+        return ()
+
+    def close(self, at: float) -> tuple[Report, ...]:
+        """Report the end of motion if there was any."""
+        if self._moved_at is None:
+            return ()
+        self._moved_at = None
+        return (self._report(active=False, at=at),)
+
+    def _report(self, *, active: bool, at: float) -> MotionState:
+        return MotionState(camera_id=self._camera_id, active=active, at=at)
+
+
+@dataclass(slots=True)
+class _Best:
+    """The best views of one track: the one that was sent, and a better one that waits for its time."""
+
+    quality: float
+    sent_at: float
+    waiting: tuple[Frame, TrackState] | None = None
+
+
+class _BestMoments:
+    """Chooses the frames that show a confirmed track best.
+
+    The first at its confirmation, then only clearly better ones, at least a second apart; what waits is sent as soon as
+    the object is hidden, so that it comes before the track's end.
+    """
+
+    def __init__(self, camera_id: str) -> None:
+        self._camera_id = camera_id
+        self._best: dict[int, _Best] = {}
+
+    def choose(self, frame: Frame, tracks: Sequence[TrackState]) -> tuple[Moment, ...]:
+        """Return what is due after this frame, oldest first."""
+        chosen = [view for track in tracks if track.confirmed and (view := self._view(frame, track)) is not None]
+        live = {track.track_id for track in tracks}
+        self._best = {track_id: best for track_id, best in self._best.items() if track_id in live}
+        return self._moments(chosen)
+
+    def clear(self) -> tuple[Moment, ...]:
+        """Forget all tracks; returns what still waits."""
+        waiting = [best.waiting for best in self._best.values() if best.waiting is not None]
+        self._best = {}
+        return self._moments(waiting)
+
+    def _view(self, frame: Frame, track: TrackState) -> tuple[Frame, TrackState] | None:
+        """Return the view of this track that is due now, if any."""
+        best = self._best.get(track.track_id)
+        seen = track.last_seen_at == frame.captured_at
+        if seen:
+            quality = _quality(track, frame)
+            if best is None:
+                self._best[track.track_id] = _Best(quality, frame.captured_at)
+                return frame, track
+            if quality > best.quality * _BETTER:
+                best.quality, best.waiting = quality, (frame, track)
+        if best is None or best.waiting is None or (seen and frame.captured_at - best.sent_at < _PICTURE_GAP):
+            return None
+        view, best.waiting, best.sent_at = best.waiting, None, frame.captured_at
+        return view
+
+    def _moments(self, views: Sequence[tuple[Frame, TrackState]]) -> tuple[Moment, ...]:
+        """Join the views of one frame: its JPEG is made once."""
+        by_frame: dict[int, list[tuple[Frame, TrackState]]] = {}
+        for view in views:
+            by_frame.setdefault(view[0].frame_id, []).append(view)
+        return tuple(
+            Moment(self._camera_id, of_frame[0][0], tuple(track for _, track in of_frame))
+            for _, of_frame in sorted(by_frame.items())
+        )
+
+
+def _quality(track: TrackState, frame: Frame) -> float:
+    """Say how well a frame shows an object: sure, large, and not cut off at the border."""
+    box, width, height = track.box, frame.width, frame.height
+    margin_x, margin_y = _AT_EDGE * width, _AT_EDGE * height
+    cut_off = (
+        box.left < margin_x or box.top < margin_y or box.right > width - margin_x or box.bottom > height - margin_y
+    )
+    return track.score * math.sqrt(box.area / (width * height)) * (0.5 if cut_off else 1.0)
+
+
+def _is_young(latest: FrameTracks | None, at: float) -> bool:
+    """Tell whether a track is so new that it is not confirmed yet."""
+    tracks = latest.tracks if latest is not None else ()
+    return any(not track.confirmed and at - track.first_seen_at < _YOUNG for track in tracks)
+
+
+def _is_look_due(latest: FrameTracks | None, at: float) -> bool:
+    """Tell whether the detector should look although nothing moves."""
+    if latest is None:
+        return True
+    if not latest.tracks:
+        return False
+    restless = any(not track.stationary or track.last_seen_at < latest.captured_at for track in latest.tracks)
+    return restless or at - latest.captured_at >= _RECHECK
+
+
+def _standing(tracks: Sequence[TrackState]) -> set[tuple[int, bool]]:
+    return {(track.track_id, track.confirmed) for track in tracks}
+
+
+def _in_pixels(box: Box, size: tuple[int, int]) -> Box:
+    width, height = size
+    return Box(box.left * width, box.top * height, box.right * width, box.bottom * height)
+
+
+def _moved(detections: Detections, region: Region) -> Detections:
+    """Return a region's detections in pixels of the whole frame."""
+    if not len(detections) or not (region.left or region.top):
+        return detections
+    offset = np.array((region.left, region.top, region.left, region.top), np.float32)
+    return Detections(detections.boxes + offset, detections.scores, detections.classes)

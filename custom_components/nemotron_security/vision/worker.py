@@ -1,0 +1,187 @@
+"""The worker's main: reads commands from stdin, writes reports to stdout, and leaves when its parent does."""
+
+import argparse
+from collections.abc import Sequence
+import faulthandler
+from importlib import metadata
+from itertools import count
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from typing import BinaryIO
+
+from . import wire
+from .album import Album
+from .cameras import Camera
+from .inference import Inference
+from .messages import (
+    CameraConfig,
+    Command,
+    DetectorState,
+    GetSnapshot,
+    Heartbeat,
+    Message,
+    PushStill,
+    Ready,
+    SetDetector,
+    Shutdown,
+    Snapshot,
+    StartCamera,
+    StopCamera,
+)
+from .outbox import LogForwarder, Outbox
+from .redact import route_libav_log
+
+_LOGGER = logging.getLogger(__name__)
+
+_BEAT = 1.0
+_NICENESS = 5
+"""The house's automations come before the cameras."""
+_LIBRARIES = ("numpy", "av", "Pillow", "ncnn", "lap")
+
+
+class Worker:
+    """Obeys the commands of the parent; `run` returns when all is over."""
+
+    def __init__(self, commands: BinaryIO, reports: BinaryIO) -> None:
+        """Talk over these two streams."""
+        self._commands = commands
+        self.outbox = Outbox(reports)
+        self._album = Album()
+        self._inference = Inference(self._report_detector)
+        self._cameras: dict[str, Camera] = {}
+        self._track_ids = count(int(time.time() * 1000))
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Make `run` return; from any thread or a signal handler."""
+        self._ended.set()
+
+    def run(self) -> None:
+        """Work until the parent says so or is gone."""
+        self.outbox.put(Ready(pid=os.getpid(), versions=_versions()))
+        threading.Thread(target=self._read, name="commands", daemon=True).start()
+        while not self._ended.wait(_BEAT):
+            # Without heartbeats the parent kills a worker whose detector never returns.
+            if not self._inference.hung:
+                self.outbox.put(self._heartbeat(), droppable=True)
+        cameras = list(self._cameras.values())
+        for camera in cameras:
+            camera.stop()
+        self._inference.stop(0.5)
+        self.outbox.close(0.5)
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            at=time.time(),
+            cameras=tuple(camera.report() for camera in list(self._cameras.values())),
+            inference_ms=self._inference.take_mean_ms(),
+            rss=_resident_bytes(),
+        )
+
+    def _report_detector(self, state: DetectorState) -> None:
+        self.outbox.put(state)
+
+    def _read(self) -> None:
+        try:
+            while (message := wire.read(self._commands)) is not None and not isinstance(message, Shutdown):
+                self._obey_safely(message)
+        except wire.WireError:
+            _LOGGER.exception("The commands cannot be understood")
+        except OSError as err:
+            _LOGGER.warning("The commands cannot be read: %s", err)
+        self.end()
+
+    def _obey_safely(self, message: Message) -> None:
+        try:
+            self._obey(message)  # type: ignore[arg-type]  # what is no command falls through
+        except Exception:
+            _LOGGER.exception("%s failed", type(message).__name__)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case SetDetector(config=config):
+                self._inference.set_detector(config)
+            case StartCamera(config=config):
+                self._start_camera(config)
+            case StopCamera(camera_id=camera_id):
+                self._stop_camera(camera_id)
+            case PushStill(camera_id=camera_id):
+                if camera := self._cameras.get(camera_id):
+                    camera.push(command)
+            case GetSnapshot():
+                self._get_snapshot(command)
+
+    def _start_camera(self, config: CameraConfig) -> None:
+        camera = self._cameras.get(config.camera_id)
+        if camera is not None and camera.reconfigure(config):
+            return
+        self._stop_camera(config.camera_id)
+        self._cameras[config.camera_id] = Camera(
+            config, outbox=self.outbox, inference=self._inference, album=self._album, track_ids=self._track_ids
+        )
+
+    def _stop_camera(self, camera_id: str) -> None:
+        if camera := self._cameras.pop(camera_id, None):
+            camera.stop()
+
+    def _get_snapshot(self, request: GetSnapshot) -> None:
+        if camera := self._cameras.get(request.camera_id):
+            camera.get_snapshot(request)
+        else:
+            self.outbox.put(
+                Snapshot(request_id=request.request_id, camera_id=request.camera_id, frame_id=0, captured_at=None)
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the worker on this process's stdin and stdout."""
+    parser = argparse.ArgumentParser(prog="vision --worker")
+    parser.add_argument("--log-level", type=int, default=logging.INFO)
+    options = parser.parse_args(arguments)
+    faulthandler.enable()
+    os.nice(_NICENESS)
+    worker = Worker(sys.stdin.buffer, _claim_stdout())
+    _forward_logs(worker.outbox, options.log_level)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: worker.end())
+    worker.run()
+    # A source may still be inside a blocking call of libav; the interpreter would wait for it, or crash into it.
+    os._exit(0)
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keep stdout for messages alone: whatever else is printed, by C libraries too, goes to stderr."""
+    sys.stdout.flush()
+    reports = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return reports
+
+
+def _forward_logs(outbox: Outbox, level: int) -> None:
+    root = logging.getLogger()
+    root.handlers = [LogForwarder(outbox)]
+    root.setLevel(level)
+    route_libav_log(logging.getLogger(f"{__package__}.libav"))
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123  # once a second, for ever
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
