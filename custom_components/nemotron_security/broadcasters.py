@@ -1,0 +1,351 @@
+"""The two channels: who listens, what was said, and each message turned into JSON once for all who listen.
+
+A channel numbers its messages. The numbers rise by one, so that a client can tell that it missed something; they begin
+at the clock's milliseconds, so that a number of an earlier run is never taken for one of this run.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+import logging
+import time
+from typing import Any, NamedTuple, Protocol
+
+from homeassistant.helpers.json import json_bytes
+
+from .models import CameraHealth, Detection, GpuStats, Incident
+
+_LOGGER = logging.getLogger(__name__)
+
+HISTORY = 1024
+"""Messages the events channel keeps for `since`: as many as Home Assistant lets wait for one client for long."""
+
+
+class MessageType(StrEnum):
+    """What a message is about."""
+
+    NEW_EVENT = "new_event"
+    EVENT_UPDATED = "event_updated"
+    DETECTION = "detection"
+    GPU_STATS = "gpu_stats"
+    CAMERA_STATUS = "camera_status"
+    PIPELINE_STATUS = "pipeline_status"
+
+
+class PartState(StrEnum):
+    """How a part of the pipeline does."""
+
+    UNKNOWN = "unknown"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    OFF = "off"
+    """Not configured, or switched off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineStatus:
+    """How the parts of the pipeline do: the payload of `pipeline_status`."""
+
+    worker: PartState = PartState.UNKNOWN
+    detector: PartState = PartState.UNKNOWN
+    store: PartState = PartState.UNKNOWN
+    analyzer: PartState = PartState.UNKNOWN
+
+
+# --- payloads: the contract's keys first, then ours -------------------------------------------------------------------
+
+
+def event_payload(incident: Incident) -> dict[str, Any]:
+    """Return the `data` of `new_event` and `event_updated`."""
+    return {
+        "id": int(incident.id),
+        "camera_id": incident.camera_id,
+        "risk_score": _or_none(int, incident.risk_score),
+        "risk_level": incident.risk_level,
+        "summary": incident.summary,
+        "reasoning": incident.reasoning,
+        "started_at": _iso(incident.started_at),
+        "ended_at": _or_none(_iso, incident.ended_at),
+        "last_seen_at": _iso(incident.last_seen_at),
+        "title": incident.title,
+        "labels": list(incident.labels),
+        "object_count": int(incident.object_count),
+        "picture_id": _or_none(int, incident.picture_id),
+        "rules_score": _or_none(int, incident.rules_score),
+        "analyzer": incident.analyzer,
+    }
+
+
+def detection_payload(detection: Detection) -> dict[str, Any]:
+    """Return the `data` of `detection`; the box is cut to the frame and to whole pixels."""
+    width, height = int(detection.frame_width), int(detection.frame_height)
+    left, right = (min(max(round(float(x)), 0), width) for x in (detection.box.left, detection.box.right))
+    top, bottom = (min(max(round(float(y)), 0), height) for y in (detection.box.top, detection.box.bottom))
+    return {
+        "id": int(detection.id),
+        "camera_id": detection.camera_id,
+        "object_type": detection.object_type,
+        "confidence": float(detection.confidence),
+        "detected_at": _iso(detection.detected_at),
+        "bbox_x": left,
+        "bbox_y": top,
+        "bbox_width": right - left,
+        "bbox_height": bottom - top,
+        "frame_width": width,
+        "frame_height": height,
+        "incident_id": _or_none(int, detection.incident_id),
+        "track_id": int(detection.track_id),
+    }
+
+
+def gpu_stats_payload(stats: GpuStats) -> dict[str, Any]:
+    """Return the `data` of `gpu_stats`; what could not be read is null."""
+    return {
+        "gpu_utilization": _or_none(float, stats.gpu_utilization),
+        "memory_used": int(stats.memory_used),
+        "memory_total": int(stats.memory_total),
+        "temperature": _or_none(float, stats.temperature),
+        "inference_fps": _or_none(float, stats.inference_fps),
+        "recorded_at": _iso(stats.recorded_at),
+        "gpu_id": stats.gpu_id,
+        "name": stats.name,
+    }
+
+
+def camera_status_payload(health: CameraHealth) -> dict[str, Any]:
+    """Return the `data` of `camera_status`. The detail is for repair issues and logs alone."""
+    return {
+        "camera_id": health.camera_id,
+        "status": health.status,
+        "last_seen_at": _or_none(_iso, health.last_seen_at),
+        "problem": health.problem,
+    }
+
+
+def pipeline_status_payload(status: PipelineStatus) -> dict[str, Any]:
+    """Return the `data` of `pipeline_status`."""
+    return {
+        "worker": status.worker,
+        "detector": status.detector,
+        "store": status.store,
+        "analyzer": status.analyzer,
+    }
+
+
+def _iso(at: datetime) -> str:
+    """Write a time as ISO 8601 in UTC with its offset."""
+    return at.astimezone(UTC).isoformat()
+
+
+def _or_none[T, R](convert: Callable[[T], R], value: T | None) -> R | None:
+    return None if value is None else convert(value)
+
+
+# --- messages and who gets them ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a channel, in JSON."""
+
+    type: MessageType
+    seq: int
+    data: bytes
+    """The payload's JSON."""
+    envelope: bytes
+    """The whole message's JSON, as every client gets it."""
+    camera_id: str | None = None
+    """The camera that it tells of; null when it tells of no single one."""
+    incident_id: int | None = None
+    """The incident, if it is one's message."""
+
+    @classmethod
+    def of(
+        cls,
+        type_: MessageType,
+        seq: int,
+        data: bytes,
+        *,
+        camera_id: str | None = None,
+        incident_id: int | None = None,
+    ) -> Message:
+        """Put a payload that is JSON already into its envelope."""
+        envelope = b'{"type":"%b","data":%b,"seq":%d}' % (type_.encode(), data, seq)
+        return cls(type_, seq, data, envelope, camera_id, incident_id)
+
+    def with_type(self, type_: MessageType) -> Message:
+        """Return the same as another type of message."""
+        return Message.of(type_, self.seq, self.data, camera_id=self.camera_id, incident_id=self.incident_id)
+
+    def with_seq(self, seq: int) -> Message:
+        """Return the same under another number."""
+        return Message.of(self.type, seq, self.data, camera_id=self.camera_id, incident_id=self.incident_id)
+
+
+class Client(Protocol):
+    """Whoever listens to a channel. What it does must not block; one that raises is dropped."""
+
+    def wants(self, message: Message) -> bool:
+        """Say whether the client may and would have the message."""
+
+    def send(self, message: Message) -> None:
+        """Take the message."""
+
+
+class Past(NamedTuple):
+    """What a client missed."""
+
+    messages: list[Message]
+    complete: bool
+    """Whether that is all of it. If not, `messages` is everything that is still kept."""
+
+
+class Broadcaster:
+    """A channel: its clients and the number of its last message."""
+
+    def __init__(self) -> None:
+        """Begin without clients."""
+        self._clients: dict[Client, None] = {}  # a set that keeps its order: first come, first served
+        self._seq = time.time_ns() // 1_000_000
+
+    @property
+    def connections(self) -> int:
+        """How many clients listen."""
+        return len(self._clients)
+
+    @property
+    def seq(self) -> int:
+        """The number of the last message."""
+        return self._seq
+
+    def connect(self, client: Client) -> None:
+        """Send the client what happens from now on; once, however often it connects."""
+        self._clients[client] = None
+
+    def disconnect(self, client: Client) -> None:
+        """Send the client nothing more."""
+        self._clients.pop(client, None)
+
+    def is_connected(self, client: Client) -> bool:
+        """Whether the client listens."""
+        return client in self._clients
+
+    def _message(
+        self,
+        type_: MessageType,
+        payload: Mapping[str, Any],
+        *,
+        camera_id: str | None = None,
+        incident_id: int | None = None,
+    ) -> Message:
+        """Make the channel's next message."""
+        self._seq += 1
+        return Message.of(type_, self._seq, json_bytes(payload), camera_id=camera_id, incident_id=incident_id)
+
+    def _deliver(self, message: Message) -> int:
+        """Hand a message to everybody who wants it and return to how many."""
+        reached = 0
+        for client in tuple(self._clients):
+            try:
+                if not client.wants(message):
+                    continue
+                client.send(message)
+            except Exception:  # whatever a client does, the others are served
+                _LOGGER.warning("A client of a websocket channel failed and was dropped", exc_info=True)
+                self.disconnect(client)
+            else:
+                reached += 1
+        return reached
+
+
+class EventBroadcaster(Broadcaster):
+    """The channel `events`: incidents and detections."""
+
+    def __init__(self, *, history: int = HISTORY) -> None:
+        """Keep that many messages for `since`."""
+        super().__init__()
+        self._kept: deque[Message] = deque(maxlen=history)
+
+    def broadcast_new_event(self, incident: Incident) -> int:
+        """Announce an incident that has been stored; returns the number of clients reached."""
+        return self._tell_of(MessageType.NEW_EVENT, incident)
+
+    def broadcast_event_updated(self, incident: Incident) -> int:
+        """Announce that an incident grew, was judged or ended; returns the number of clients reached."""
+        return self._tell_of(MessageType.EVENT_UPDATED, incident)
+
+    def broadcast_detection(self, detection: Detection) -> int:
+        """Announce one object in one frame; returns the number of clients reached."""
+        message = self._message(MessageType.DETECTION, detection_payload(detection), camera_id=detection.camera_id)
+        return self._keep_and_deliver(message)
+
+    def since(self, seq: int) -> Past:
+        """Return what was said after the message of that number, as far as it is kept."""
+        oldest = self._kept[0].seq if self._kept else self._seq + 1
+        complete = oldest - 1 <= seq <= self._seq
+        return Past([message for message in self._kept if not complete or message.seq > seq], complete)
+
+    @staticmethod
+    def replay(incident: Incident, seq: int) -> Message:
+        """Return a stored incident as a message for one client; the number is the channel's as the client came."""
+        return Message.of(
+            MessageType.NEW_EVENT,
+            seq,
+            json_bytes(event_payload(incident)),
+            camera_id=incident.camera_id,
+            incident_id=incident.id,
+        )
+
+    def _tell_of(self, type_: MessageType, incident: Incident) -> int:
+        message = self._message(type_, event_payload(incident), camera_id=incident.camera_id, incident_id=incident.id)
+        return self._keep_and_deliver(message)
+
+    def _keep_and_deliver(self, message: Message) -> int:
+        self._kept.append(message)
+        return self._deliver(message)
+
+
+class SystemBroadcaster(Broadcaster):
+    """The channel `system`: GPUs, cameras and the pipeline. It keeps the last message about each."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        super().__init__()
+        self._gpus: dict[str, Message] = {}
+        self._cameras: dict[str, Message] = {}
+        self._pipeline: Message | None = None
+
+    def broadcast_gpu_stats(self, stats: GpuStats) -> int:
+        """Announce a reading of a GPU; returns the number of clients reached."""
+        message = self._gpus[stats.gpu_id] = self._message(MessageType.GPU_STATS, gpu_stats_payload(stats))
+        return self._deliver(message)
+
+    def broadcast_camera_status(self, health: CameraHealth) -> int:
+        """Announce a camera's status; returns the number of clients reached."""
+        message = self._cameras[health.camera_id] = self._message(
+            MessageType.CAMERA_STATUS, camera_status_payload(health), camera_id=health.camera_id
+        )
+        return self._deliver(message)
+
+    def broadcast_pipeline_status(self, status: PipelineStatus) -> int:
+        """Announce how the pipeline does; returns the number of clients reached."""
+        message = self._pipeline = self._message(MessageType.PIPELINE_STATUS, pipeline_status_payload(status))
+        return self._deliver(message)
+
+    def forget_camera(self, camera_id: str) -> None:
+        """Take a camera that was removed out of the present state."""
+        self._cameras.pop(camera_id, None)
+
+    def forget_gpu(self, gpu_id: str) -> None:
+        """Take a GPU whose readings ended out of the present state."""
+        self._gpus.pop(gpu_id, None)
+
+    def present(self) -> list[Message]:
+        """Return the last message about each GPU, each camera and the pipeline, as of the channel's last number."""
+        known = [*self._gpus.values(), *self._cameras.values()]
+        if self._pipeline is not None:
+            known.append(self._pipeline)
+        return [message.with_seq(self._seq) for message in known]

@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+# Before anything of Home Assistant: else the test harness' own custom_components is the one that is found.
+import custom_components  # noqa: F401  # isort: skip
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _enable_our_integration(request: pytest.FixtureRequest) -> None:
+    """Let Home Assistant load the integration, in the tests that have a Home Assistant; no other test makes one."""
+    if "hass" in request.fixturenames:
+        request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture
+def hass_config_dir(hass_tmp_config_dir: str) -> str:
+    """Give each test a configuration folder of its own; the default lies inside the installed harness."""
+    return hass_tmp_config_dir

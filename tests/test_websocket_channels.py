@@ -1,0 +1,840 @@
+"""Both channels over a real websocket of Home Assistant, fed by the real pipeline and the real store."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+import json
+from pathlib import Path
+import re
+from threading import Event
+import time
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
+from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
+
+from custom_components.nemotron_security import websocket_api
+from custom_components.nemotron_security.broadcasters import Broadcaster, PartState, PipelineStatus
+from custom_components.nemotron_security.const import (
+    CONF_FILE_PATH,
+    CONF_SOURCE,
+    DOMAIN,
+    SOURCE_FILE,
+    SUBENTRY_CAMERA,
+)
+from custom_components.nemotron_security.models import Assessment, Box, CameraStatus, GpuStats, Incident, Track
+from custom_components.nemotron_security.runtime import NemotronSecurityConfigEntry, Runtime
+from custom_components.nemotron_security.store import Store
+from custom_components.nemotron_security.vision.messages import CameraState, FrameTracks, TrackState
+
+DOOR = "01JDOOR0000000000000000000"
+YARD = "01JYARD0000000000000000000"
+EVENTS = f"{DOMAIN}/events/subscribe"
+SYSTEM = f"{DOMAIN}/system/subscribe"
+DOCUMENTATION = Path(__file__).parents[1] / "docs" / "websocket-api.md"
+PATIENCE = 10
+
+GPU_STATS = GpuStats(
+    gpu_id="GPU-1",
+    name="NVIDIA T4",
+    gpu_utilization=41.5,
+    memory_used=2 << 30,
+    memory_total=16 << 30,
+    temperature=None,
+    inference_fps=19.8,
+    recorded_at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+)
+
+
+# --- the system under test --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def entry(hass: HomeAssistant) -> NemotronSecurityConfigEntry:
+    """Return an entry with two cameras."""
+    entry: MockConfigEntry = MockConfigEntry(
+        domain=DOMAIN,
+        title="Nemotron Home Security",
+        subentries_data=[
+            {
+                "data": {CONF_SOURCE: SOURCE_FILE, CONF_FILE_PATH: f"/{name}.mp4"},
+                "subentry_id": camera_id,
+                "subentry_type": SUBENTRY_CAMERA,
+                "title": name,
+                "unique_id": name,
+            }
+            for camera_id, name in ((DOOR, "Door"), (YARD, "Yard"))
+        ],
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+@pytest.fixture
+async def runtime(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, tmp_path: Path) -> AsyncGenerator[Runtime]:
+    """Run everything but the worker's process; the tests report in its place, by the same messages."""
+    websocket_api.async_register(hass)
+    store = Store(f"sqlite:///{tmp_path / 'events.db'}", tmp_path / "pictures")
+    await store.async_open()
+    hub = dr.async_get(hass).async_get_or_create(config_entry_id=entry.entry_id, identifiers={(DOMAIN, entry.entry_id)})
+    runtime = entry.runtime_data = Runtime(hass, entry, store, hub.id)
+    await runtime.incidents.async_start()
+    await runtime.async_sync_cameras()
+    entry.mock_state(hass, ConfigEntryState.LOADED)
+    yield runtime
+    entry.mock_state(hass, ConfigEntryState.NOT_LOADED)
+    await runtime.async_stop()
+
+
+def see_person(runtime: Runtime, camera_id: str = DOOR, *, track_id: int = 1, at: float | None = None) -> None:
+    """Report one frame in which the tracker confirmed a person."""
+    at = time.time() if at is None else at
+    track = TrackState(
+        track_id=track_id,
+        label="person",
+        confidence=0.87,
+        score=0.9,
+        box=Box(100, 50, 180, 250),
+        first_seen_at=at - 0.4,
+        last_seen_at=at,
+        confirmed=True,
+        moved=True,
+        stationary=False,
+    )
+    runtime._handle_report(
+        FrameTracks(camera_id=camera_id, frame_id=track_id, captured_at=at, width=1280, height=720, tracks=(track,))
+    )
+
+
+def change_status(runtime: Runtime, status: CameraStatus, camera_id: str = DOOR) -> None:
+    """Report a camera's status."""
+    runtime._handle_report(CameraState(camera_id=camera_id, status=status, at=time.time()))
+
+
+async def stored_incident(runtime: Runtime, camera_id: str = DOOR) -> Incident:
+    """Store an incident without announcing it."""
+    now = datetime.now(UTC)
+    track = Track(
+        track_id=time.time_ns(),
+        label="person",
+        confidence=0.9,
+        first_seen_at=now,
+        last_seen_at=now,
+        box=Box(1, 2, 3, 4),
+        frame_width=1280,
+        frame_height=720,
+    )
+    assessment = Assessment(
+        analyzer="rules", risk_score=40, title="Person", summary="A person.", reasoning=None, created_at=now
+    )
+    return await runtime.store.async_start_incident(camera_id, [track], started_at=now, assessment=assessment)
+
+
+# --- a client ---------------------------------------------------------------------------------------------------------
+
+
+async def receive(client: MockHAClientWebSocket) -> dict[str, Any]:
+    """Return the next message off the wire."""
+    async with asyncio.timeout(PATIENCE):
+        message: dict[str, Any] = await client.receive_json()
+        return message
+
+
+async def receive_bytes(client: MockHAClientWebSocket) -> tuple[str, str]:
+    """Return the next frame as it came: its id, and what follows the id."""
+    async with asyncio.timeout(PATIENCE):
+        frame = (await client.receive()).data
+    match = re.fullmatch(r'\{"id":(\d+),(.*)', frame, re.DOTALL)
+    assert match
+    return match[1], match[2]
+
+
+async def ask(client: MockHAClientWebSocket, command: str, **options: Any) -> dict[str, Any]:
+    """Send a command and return its answer."""
+    await client.send_json_auto_id({"type": command, **options})
+    return await receive(client)
+
+
+async def subscribe(client: MockHAClientWebSocket, command: str, **options: Any) -> dict[str, Any]:
+    """Subscribe and return the result."""
+    answer = await ask(client, command, **options)
+    assert answer["success"], answer
+    assert answer["type"] == "result"
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+async def receive_event(client: MockHAClientWebSocket, type_: str | None = None) -> dict[str, Any]:
+    """Return the next message of a subscription, or the next of one type."""
+    while True:
+        message = await receive(client)
+        assert message["type"] == "event", message
+        event: dict[str, Any] = message["event"]
+        if type_ is None or event["type"] == type_:
+            return event
+
+
+async def subscribe_system(client: MockHAClientWebSocket) -> dict[str, Any]:
+    """Subscribe to `system` and take the present state of the two cameras."""
+    result = await subscribe(client, SYSTEM)
+    present = [await receive_event(client) for _ in range(2)]
+    assert [message["type"] for message in present] == ["camera_status"] * 2
+    return result
+
+
+async def nothing_waits(client: MockHAClientWebSocket) -> None:
+    """Make sure that nothing was sent that was not received."""
+    assert (await ask(client, "ping"))["type"] == "pong"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the other end of a socket does in its own time."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def left_alone(channel: Broadcaster) -> None:
+    """Wait until nobody listens."""
+    await until(lambda: channel.connections == 0)
+
+
+def is_utc(text: str) -> bool:
+    """Whether a text is ISO 8601 with UTC's offset."""
+    return datetime.fromisoformat(text).utcoffset() == timedelta(0)
+
+
+# --- the contract's tests ---------------------------------------------------------------------------------------------
+
+
+class TestWebSocketEventChannel:
+    """The channel `events`."""
+
+    async def test_events_websocket_connection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        assert runtime.events.connections == 0
+        result = await subscribe(client, EVENTS)
+        assert result == {"seq": runtime.events.seq, "complete": True}
+        assert runtime.events.connections == 1
+        await nothing_waits(client)
+
+    async def test_events_websocket_connection_and_disconnect(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        assert runtime.events.connections == 1
+        await client.close()
+        await left_alone(runtime.events)
+
+    async def test_events_websocket_receive_new_event(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        seq = (await subscribe(client, EVENTS))["seq"]
+        see_person(runtime)
+        event = await receive_event(client)
+        assert (event["type"], event["seq"]) == ("new_event", seq + 1)
+        stored = await runtime.store.async_incident(event["data"]["id"])
+        assert stored
+        assert event["data"]["camera_id"] == stored.camera_id == DOOR
+        assert event["data"]["risk_score"] == stored.risk_score
+        assert event["data"]["summary"] == stored.summary
+        assert event["data"]["started_at"] == stored.started_at.isoformat()
+        assert event["data"]["ended_at"] is None
+
+    async def test_events_websocket_receive_detection(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        see_person(runtime)
+        incident = await receive_event(client, "new_event")
+        detection = await receive_event(client, "detection")
+        (stored,) = await runtime.store.async_detections(incident["data"]["id"])
+        assert detection["data"]["id"] == stored.id
+        assert detection["data"]["incident_id"] == incident["data"]["id"]
+        assert detection["data"]["object_type"] == "person"
+        assert detection["data"]["confidence"] == stored.confidence
+
+    async def test_events_websocket_multiple_connections(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        first, second = await hass_ws_client(), await hass_ws_client()
+        await subscribe(first, EVENTS)
+        await subscribe(second, EVENTS)
+        assert runtime.events.connections == 2
+        see_person(runtime)
+        event = await receive_event(first)
+        assert event["type"] == "new_event"
+        assert await receive_event(second) == event
+
+    async def test_events_websocket_reconnection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        see_person(runtime, track_id=1)
+        seen = await receive_event(client, "detection")
+        await client.close()
+        await left_alone(runtime.events)
+
+        see_person(runtime, YARD, track_id=2)
+        await until(lambda: runtime.events.seq == seen["seq"] + 2)
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, since=seen["seq"])
+        assert result == {"seq": seen["seq"] + 2, "complete": True}
+        missed = [await receive_event(client) for _ in range(2)]
+        assert [message["type"] for message in missed] == ["new_event", "detection"]
+        assert [message["seq"] - seen["seq"] for message in missed] == [1, 2]
+        assert {message["data"]["camera_id"] for message in missed} == {YARD}
+
+        see_person(runtime, YARD, track_id=2)
+        assert (await receive_event(client))["seq"] == seen["seq"] + 3
+
+    async def test_events_websocket_message_format_new_event(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        see_person(runtime)
+        event = await receive_event(client, "new_event")
+        data = event["data"]
+        assert event.keys() == {"type", "data", "seq"}
+        assert type(event["seq"]) is int
+        assert type(data["id"]) is int
+        assert data["camera_id"] == DOOR
+        assert type(data["risk_score"]) is int
+        assert data["risk_level"] in {"low", "medium", "high", "critical"}
+        assert type(data["summary"]) is str
+        assert data["reasoning"] is None or type(data["reasoning"]) is str
+        assert is_utc(data["started_at"])
+        assert data["ended_at"] is None
+
+    async def test_events_websocket_message_format_detection(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        see_person(runtime)
+        event = await receive_event(client, "detection")
+        data = event["data"]
+        assert event.keys() == {"type", "data", "seq"}
+        assert type(data["id"]) is int
+        assert data["id"] > 0
+        assert (data["camera_id"], data["object_type"]) == (DOOR, "person")
+        assert type(data["confidence"]) is float
+        assert is_utc(data["detected_at"])
+        box = [data[f"bbox_{key}"] for key in ("x", "y", "width", "height")]
+        assert box == [100, 50, 80, 200]
+        assert all(type(pixels) is int for pixels in box)
+        assert (data["frame_width"], data["frame_height"]) == (1280, 720)
+
+
+class TestWebSocketSystemChannel:
+    """The channel `system`."""
+
+    async def test_system_websocket_connection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        runtime.system.broadcast_pipeline_status(PipelineStatus(store=PartState.RUNNING))
+        client = await hass_ws_client()
+        result = await subscribe(client, SYSTEM)
+        assert result == {"seq": runtime.system.seq}
+        assert runtime.system.connections == 1
+        present = [await receive_event(client) for _ in range(4)]
+        assert [message["type"] for message in present] == [
+            "gpu_stats",
+            "camera_status",
+            "camera_status",
+            "pipeline_status",
+        ]
+        assert {message["seq"] for message in present} == {result["seq"]}
+        assert [message["data"]["camera_id"] for message in present[1:3]] == [DOOR, YARD]
+        assert present[3]["data"] == {
+            "worker": "unknown",
+            "detector": "unknown",
+            "store": "running",
+            "analyzer": "unknown",
+        }
+        await nothing_waits(client)
+
+    async def test_system_websocket_connection_and_disconnect(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, SYSTEM)
+        assert runtime.system.connections == 1
+        await client.close()
+        await left_alone(runtime.system)
+
+    async def test_system_websocket_receive_gpu_stats(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        seq = (await subscribe_system(client))["seq"]
+        assert runtime.system.broadcast_gpu_stats(GPU_STATS) == 1
+        event = await receive_event(client)
+        assert (event["type"], event["seq"]) == ("gpu_stats", seq + 1)
+        assert event["data"]["gpu_utilization"] == 41.5
+        assert event["data"]["temperature"] is None
+
+    async def test_system_websocket_receive_camera_status(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe_system(client)
+        change_status(runtime, CameraStatus.ONLINE)
+        event = await receive_event(client, "camera_status")
+        assert (event["data"]["camera_id"], event["data"]["status"]) == (DOOR, "online")
+        change_status(runtime, CameraStatus.OFFLINE)
+        event = await receive_event(client, "camera_status")
+        assert event["data"]["status"] == "offline"
+        assert is_utc(event["data"]["last_seen_at"])
+
+    async def test_system_websocket_multiple_connections(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        first, second = await hass_ws_client(), await hass_ws_client()
+        await subscribe_system(first)
+        await subscribe_system(second)
+        assert runtime.system.connections == 2
+        change_status(runtime, CameraStatus.ONLINE, YARD)
+        event = await receive_event(first, "camera_status")
+        assert event["data"]["camera_id"] == YARD
+        assert await receive_event(second, "camera_status") == event
+
+    async def test_system_websocket_reconnection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        await subscribe_system(client)
+        await client.close()
+        await left_alone(runtime.system)
+        change_status(runtime, CameraStatus.ONLINE)
+        client = await hass_ws_client()
+        await subscribe(client, SYSTEM)
+        present = [await receive_event(client, "camera_status") for _ in range(2)]
+        statuses = {message["data"]["camera_id"]: message["data"]["status"] for message in present}
+        assert statuses == {DOOR: "online", YARD: "unknown"}
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        assert (await receive_event(client, "gpu_stats"))["data"]["gpu_id"] == "GPU-1"
+
+    async def test_system_websocket_message_format_gpu_stats(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe_system(client)
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        event = await receive_event(client, "gpu_stats")
+        data = event["data"]
+        assert event.keys() == {"type", "data", "seq"}
+        assert type(data["gpu_utilization"]) is type(data["inference_fps"]) is float
+        assert type(data["memory_used"]) is type(data["memory_total"]) is int
+        assert data["temperature"] is None
+        assert is_utc(data["recorded_at"])
+
+    async def test_system_websocket_message_format_camera_status(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, SYSTEM)
+        unseen = await receive_event(client, "camera_status")
+        assert unseen.keys() == {"type", "data", "seq"}
+        assert unseen["data"] == {"camera_id": DOOR, "status": "unknown", "last_seen_at": None, "problem": None}
+        await receive_event(client, "camera_status")
+        change_status(runtime, CameraStatus.ONLINE)
+        seen = await receive_event(client, "camera_status")
+        assert seen["data"]["status"] == "online"
+        assert is_utc(seen["data"]["last_seen_at"])
+
+
+class TestWebSocketConnectionCleanup:
+    """What a client leaves behind: nothing."""
+
+    @staticmethod
+    async def _visit(create: WebSocketGenerator, commands: list[str], channels: list[Broadcaster]) -> None:
+        client = await create()
+        for command in commands:
+            await client.send_json_auto_id({"type": command})
+        await until(lambda: all(channel.connections == 1 for channel in channels))
+        await client.close()
+        await client.client.close()
+        for channel in channels:
+            await left_alone(channel)
+
+    @staticmethod
+    def _left_behind(hass: HomeAssistant) -> tuple[dict[str, int], int]:
+        return dict(hass.bus.async_listeners()), len(asyncio.all_tasks())
+
+    async def _assert_clean(
+        self, hass: HomeAssistant, create: WebSocketGenerator, commands: list[str], channels: list[Broadcaster], n: int
+    ) -> None:
+        await self._visit(create, commands, channels)  # the first visit starts what lives as long as Home Assistant
+        before = self._left_behind(hass)
+        for _ in range(n):
+            await self._visit(create, commands, channels)
+        await until(lambda: self._left_behind(hass) == before)
+
+    async def test_events_websocket_cleanup_on_disconnect(
+        self, hass: HomeAssistant, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        await self._assert_clean(hass, hass_ws_client, [EVENTS], [runtime.events], 5)
+
+    async def test_system_websocket_cleanup_on_disconnect(
+        self, hass: HomeAssistant, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        await self._assert_clean(hass, hass_ws_client, [SYSTEM], [runtime.system], 5)
+
+    async def test_mixed_websocket_cleanup(
+        self, hass: HomeAssistant, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        channels: list[Broadcaster] = [runtime.events, runtime.system]
+        await self._assert_clean(hass, hass_ws_client, [EVENTS, SYSTEM], channels, 2)
+
+    async def test_unsubscribe(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        await client.send_json_auto_id({"type": EVENTS})
+        subscription = (await receive(client))["id"]
+        assert runtime.events.connections == 1
+        assert (await ask(client, "unsubscribe_events", subscription=subscription))["success"]
+        assert runtime.events.connections == 0
+        see_person(runtime)
+        await until(lambda: runtime.events.since(0).messages != [])
+        await nothing_waits(client)
+
+
+class TestWebSocketErrorHandling:
+    """What goes wrong costs nobody else anything."""
+
+    async def test_events_websocket_invalid_path(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        unknown = await ask(client, f"{DOMAIN}/nothing/subscribe")
+        assert (unknown["success"], unknown["error"]["code"]) == (False, "unknown_command")
+        malformed: list[dict[str, Any]] = [
+            {"replay": -1},
+            {"replay": 101},
+            {"replay": "all"},
+            {"replay": 1.5},
+            {"since": -1},
+            {"since": None},
+            {"camera": "door"},
+        ]
+        for options in malformed:
+            answer = await ask(client, EVENTS, **options)
+            assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
+        assert (await ask(client, SYSTEM, since=0))["error"]["code"] == "invalid_format"
+        assert runtime.events.connections == runtime.system.connections == 0
+        await subscribe(client, EVENTS)
+        see_person(runtime)
+        assert (await receive_event(client))["type"] == "new_event"
+
+    async def test_system_websocket_handles_connection_errors(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        clients = [await hass_ws_client() for _ in range(3)]
+        for client in clients:
+            await subscribe_system(client)
+        first, dying, last = clients
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        connection = dying._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.abort()
+        for number in range(20):
+            runtime.system.broadcast_gpu_stats(replace(GPU_STATS, gpu_utilization=float(number)))
+        for client in (first, last):
+            received = [(await receive_event(client))["data"]["gpu_utilization"] for _ in range(21)]
+            assert received == [41.5, *map(float, range(20))]
+        await until(lambda: runtime.system.connections == 2)
+        assert runtime.system.broadcast_gpu_stats(GPU_STATS) == 2
+
+    async def test_not_loaded(
+        self,
+        hass: HomeAssistant,
+        entry: NemotronSecurityConfigEntry,
+        runtime: Runtime,
+        hass_ws_client: WebSocketGenerator,
+    ) -> None:
+        client = await hass_ws_client()
+        entry.mock_state(hass, ConfigEntryState.SETUP_RETRY)
+        for command in (EVENTS, SYSTEM):
+            answer = await ask(client, command)
+            error = answer["error"]
+            assert (error["code"], error["translation_domain"], error["translation_key"]) == (
+                "not_found",
+                DOMAIN,
+                "not_loaded",
+            )
+        entry.mock_state(hass, ConfigEntryState.LOADED)
+        await subscribe(client, EVENTS)
+        assert runtime.events.connections == 1
+
+    async def test_store_fails_at_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        await runtime.incidents.async_stop()
+        await runtime.store.async_close()
+        answer = await ask(client, EVENTS, replay=5)
+        assert not answer["success"]
+        assert answer["error"]["translation_key"] == "events_unreadable"
+        assert runtime.events.connections == 0
+        await subscribe(client, EVENTS)
+        assert runtime.events.connections == 1
+
+
+class TestWebSocketBroadcastFunctionality:
+    """Everybody gets the same, each channel its own."""
+
+    async def test_events_broadcast_to_multiple_clients(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        clients = [await hass_ws_client() for _ in range(3)]
+        for number, client in enumerate(clients):
+            for _ in range(number):
+                await nothing_waits(client)  # so that the ids of the subscriptions differ
+            await subscribe(client, EVENTS)
+        see_person(runtime)
+        frames = [await receive_bytes(client) for client in clients]
+        assert [message_id for message_id, _ in frames] == ["1", "2", "3"]
+        assert len({rest for _, rest in frames}) == 1
+        assert '"type":"new_event"' in frames[0][1]
+
+    async def test_system_broadcast_to_multiple_clients(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        clients = [await hass_ws_client() for _ in range(3)]
+        for number, client in enumerate(clients):
+            for _ in range(number):
+                await nothing_waits(client)
+            await subscribe_system(client)
+        assert runtime.system.broadcast_gpu_stats(GPU_STATS) == 3
+        frames = [await receive_bytes(client) for client in clients]
+        assert [message_id for message_id, _ in frames] == ["1", "2", "3"]
+        assert len({rest for _, rest in frames}) == 1
+        assert '"type":"gpu_stats"' in frames[0][1]
+
+    async def test_isolated_channels(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        events, system = await hass_ws_client(), await hass_ws_client()
+        await subscribe(events, EVENTS)
+        await subscribe_system(system)
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        see_person(runtime)
+        change_status(runtime, CameraStatus.ONLINE)
+        seen = [(await receive_event(events))["type"] for _ in range(2)]
+        assert seen == ["new_event", "detection"]
+        await nothing_waits(events)
+        known = [(await receive_event(system))["type"] for _ in range(2)]
+        assert known == ["gpu_stats", "camera_status"]
+        await nothing_waits(system)
+
+
+# --- what goes beyond the contract's list -----------------------------------------------------------------------------
+
+
+class TestReplay:
+    """What was before a client came."""
+
+    async def test_newest_events(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        incidents = [await stored_incident(runtime) for _ in range(4)]
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, replay=3)
+        replayed = [await receive_event(client) for _ in range(3)]
+        assert [message["data"]["id"] for message in replayed] == [incident.id for incident in incidents[1:]]
+        assert {(message["type"], message["seq"]) for message in replayed} == {("new_event", result["seq"])}
+        await nothing_waits(client)
+
+    async def test_too_far_back(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        incidents = [await stored_incident(runtime) for _ in range(2)]
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, since=1, replay=10)
+        assert result == {"seq": runtime.events.seq, "complete": False}
+        replayed = [(await receive_event(client))["data"]["id"] for _ in range(2)]
+        assert replayed == [incident.id for incident in incidents]
+
+    async def test_within_reach_needs_no_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        await stored_incident(runtime)
+        client = await hass_ws_client()
+        assert (await subscribe(client, EVENTS, since=runtime.events.seq, replay=10))["complete"]
+        await nothing_waits(client)
+
+    async def test_events_during_replay_come_once(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        before, during = await stored_incident(runtime), await stored_incident(runtime)
+        client = await hass_ws_client()
+        go_on = Event()
+        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        await client.send_json_auto_id({"type": EVENTS, "replay": 10})
+        await until(lambda: runtime.events.connections == 1)
+        seq = runtime.events.seq
+        runtime.events.broadcast_new_event(during)
+        runtime.events.broadcast_event_updated(replace(during, title="Later"))
+        go_on.set()
+        await busy
+        assert (await receive(client))["result"] == {"seq": seq, "complete": True}
+        received = [await receive_event(client) for _ in range(3)]
+        assert [(message["type"], message["data"]["id"], message["seq"] - seq) for message in received] == [
+            ("new_event", before.id, 0),
+            ("new_event", during.id, 1),
+            ("event_updated", during.id, 2),
+        ]
+        await nothing_waits(client)
+
+    async def test_replayed_before_it_is_announced(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        incident = await stored_incident(runtime)
+        early, late = await hass_ws_client(), await hass_ws_client()
+        seq = (await subscribe(early, EVENTS, replay=1))["seq"]
+        await subscribe(late, EVENTS)
+        replayed = await receive_event(early)
+        runtime.events.broadcast_new_event(incident)
+        announced, update = await receive_event(late), await receive_event(early)
+        assert (replayed["type"], replayed["seq"]) == ("new_event", seq)
+        assert (announced["type"], announced["seq"]) == ("new_event", seq + 1)
+        assert (update["type"], update["seq"]) == ("event_updated", seq + 1)
+        assert replayed["data"] == announced["data"] == update["data"]
+
+    async def test_client_leaves_during_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        await stored_incident(runtime)
+        client = await hass_ws_client()
+        go_on = Event()
+        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        await client.send_json_auto_id({"type": EVENTS, "replay": 10})
+        await until(lambda: runtime.events.connections == 1)
+        await client.close()
+        await left_alone(runtime.events)
+        go_on.set()
+        await busy
+        assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 0
+
+
+class TestPermissions:
+    """A message about a camera is for those who may look through it."""
+
+    @pytest.fixture
+    def cameras(self, entry: NemotronSecurityConfigEntry, entity_registry: er.EntityRegistry) -> dict[str, str]:
+        """Register the cameras' entities; returns the `camera` entity of each."""
+        entity_ids = {}
+        for camera_id in (DOOR, YARD):
+            for domain in ("camera", "binary_sensor"):
+                entity = entity_registry.async_get_or_create(
+                    domain, DOMAIN, f"{camera_id}_{domain}", config_entry=entry, config_subentry_id=camera_id
+                )
+                entity_ids.setdefault(camera_id, entity.entity_id)
+        return entity_ids
+
+    @pytest.fixture
+    async def restricted_client(
+        self, hass_read_only_access_token: str, hass_ws_client: WebSocketGenerator
+    ) -> MockHAClientWebSocket:
+        """Connect as the user whose policy the test sets."""
+        return await hass_ws_client(access_token=hass_read_only_access_token)
+
+    async def test_restricted_user(
+        self,
+        runtime: Runtime,
+        cameras: dict[str, str],
+        hass_read_only_user: MockUser,
+        hass_read_only_access_token: str,
+        hass_ws_client: WebSocketGenerator,
+    ) -> None:
+        hass_read_only_user.mock_policy({"entities": {"entity_ids": {cameras[YARD]: {"read": True}}}})
+        await stored_incident(runtime, DOOR)
+        in_yard = await stored_incident(runtime, YARD)
+        await stored_incident(runtime, DOOR)
+        client = await hass_ws_client(access_token=hass_read_only_access_token)
+
+        await subscribe(client, EVENTS, replay=1)
+        assert (await receive_event(client))["data"]["id"] == in_yard.id
+        await subscribe(client, SYSTEM)
+        assert (await receive_event(client))["data"]["camera_id"] == YARD
+
+        change_status(runtime, CameraStatus.ONLINE, DOOR)
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        assert (await receive_event(client))["type"] == "gpu_stats"
+        see_person(runtime, DOOR, track_id=1)
+        see_person(runtime, YARD, track_id=2)
+        assert {(await receive_event(client))["data"]["camera_id"] for _ in range(2)} == {YARD}
+        await nothing_waits(client)
+
+    async def test_policy_changes(
+        self,
+        runtime: Runtime,
+        cameras: dict[str, str],
+        hass_read_only_user: MockUser,
+        hass_read_only_access_token: str,
+        hass_ws_client: WebSocketGenerator,
+    ) -> None:
+        client = await hass_ws_client(access_token=hass_read_only_access_token)
+        await subscribe(client, EVENTS)
+        incident = await stored_incident(runtime)
+        assert runtime.events.broadcast_new_event(incident) == 1
+        hass_read_only_user.mock_policy({"entities": {"entity_ids": {cameras[YARD]: {"read": True}}}})
+        assert runtime.events.broadcast_event_updated(incident) == 0
+        hass_read_only_user.mock_policy({"entities": {"domains": {"binary_sensor": {"read": True}}}})
+        assert runtime.events.broadcast_event_updated(incident) == 0
+        hass_read_only_user.mock_policy({"entities": True})
+        assert runtime.events.broadcast_event_updated(incident) == 1
+
+    async def test_registry_changes(
+        self,
+        runtime: Runtime,
+        cameras: dict[str, str],
+        entity_registry: er.EntityRegistry,
+        hass_read_only_user: MockUser,
+        restricted_client: MockHAClientWebSocket,
+    ) -> None:
+        hass_read_only_user.mock_policy({"entities": {"entity_ids": {"camera.renamed": {"read": True}}}})
+        await subscribe(restricted_client, EVENTS)
+        incident = await stored_incident(runtime)
+        assert runtime.events.broadcast_new_event(incident) == 0
+        entity_registry.async_update_entity(cameras[DOOR], new_entity_id="camera.renamed")
+        await entity_registry.hass.async_block_till_done()
+        assert runtime.events.broadcast_event_updated(incident) == 1
+
+    async def test_camera_without_entities(
+        self, runtime: Runtime, hass_read_only_access_token: str, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        client = await hass_ws_client(access_token=hass_read_only_access_token)
+        administrator = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        await subscribe(administrator, EVENTS)
+        assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 1
+        assert (await receive_event(administrator))["type"] == "new_event"
+
+
+def examples() -> list[dict[str, Any]]:
+    """Return the JSON examples of the documentation."""
+    return [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
+    ]
+
+
+class TestDocumentation:
+    """What the documentation shows is true."""
+
+    async def test_commands(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        commands = [example for example in examples() if example["type"].startswith(DOMAIN)]
+        assert {command["type"] for command in commands} == {EVENTS, SYSTEM}
+        for command in commands:
+            client = await hass_ws_client()
+            await client.send_json(command)
+            answer = await receive(client)
+            assert (answer["id"], answer["success"]) == (command["id"], True), answer
+            await client.close()
+            await left_alone(runtime.events)
+            await left_alone(runtime.system)
+
+    async def test_messages(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        shown = {example["event"]["type"]: example["event"] for example in examples() if "event" in example}
+        client = await hass_ws_client()
+        events = (await subscribe(client, EVENTS)).keys()
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        runtime.system.broadcast_pipeline_status(PipelineStatus())
+        see_person(runtime)
+        sent = {event["type"]: event for event in [await receive_event(client) for _ in range(2)]}
+        await subscribe(client, SYSTEM)
+        sent |= {event["type"]: event for event in [await receive_event(client) for _ in range(4)]}
+        assert shown.keys() - {"event_updated"} == sent.keys()
+        for type_, event in sent.items():
+            assert shown[type_].keys() == event.keys()
+            assert shown[type_]["data"].keys() == event["data"].keys(), type_
+        (result,) = [example["result"] for example in examples() if "complete" in (example.get("result") or {})]
+        assert result.keys() == events
