@@ -32,8 +32,8 @@ def _redact_url(match: re.Match[str]) -> str:
 
 def _redact_rest(rest: str) -> str:
     head, mark, query = _split_query(rest)
-    if "@" in query and "/" not in head and "@" not in head:
-        # Either a password with a question mark or a query behind a bare host: both may be all secret.
+    if "@" in query:
+        # Either a password with a question mark in it, or a query with an at sign: there is no telling, so all goes.
         return "***"
     user, at, address = head.rpartition("@")
     address = _TOKEN_SEGMENT.sub("***", address)

@@ -194,11 +194,20 @@ class StreamSource(_Source):
         reader.start()
         try:
             while not self._ended():
-                if (frame := self._newest.take(_POLL)) is not None:
+                if (frame := self._take()) is not None:
                     yield frame
         finally:
             self.close()
             reader.join(2.0)
+
+    def _take(self) -> Frame | None:
+        try:
+            return self._newest.take(_POLL)
+        except SourceError:
+            # A read that was interrupted because we stop looks like a stream that ended.
+            if self._ended():
+                return None
+            raise
 
     def _read(self) -> None:
         """Decode until the end; whatever ends it is handed to the caller's thread."""
@@ -421,8 +430,10 @@ def _open_file(path: str) -> InputContainer:
 def _open_stream(location: str, timeouts: tuple[float, float]) -> InputContainer:
     options = {
         "protocol_whitelist": _STREAM_PROTOCOLS,
+        # How many frames a second it has does not matter to us, and finding out takes most of a second. `nobuffer`
+        # would throw away the packets that were looked at, and the picture begin with the next key frame.
         "analyzeduration": "500000",
-        "fflags": "nobuffer",
+        "fpsprobesize": "0",
     }
     if location.lower().startswith(("rtsp://", "rtsps://")):
         options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}

@@ -1,0 +1,76 @@
+"""Secrets are taken out of texts."""
+
+from collections.abc import Iterator
+import logging
+
+import av
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.nemotron_security.vision.redact import redact, route_libav_log
+
+WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6, max_size=15)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("rtsp://user:pass@host/path?token=abc", "rtsp://***@host/path?***"),
+        ("rtsp://user:p@ss/w@host:554/live", "rtsp://***@host:554/live"),
+        ("rtsp://user:pa?ss@host/live", "rtsp://***"),
+        ("http://host/video?email=a@b.example&key=k", "http://***"),
+        ("http://host/video#access_token=k", "http://host/video#***"),
+        ("rtsps://recorder:7441/aB3dE5gH7jK9mN1p", "rtsps://recorder:7441/***"),
+        ("rtsp://host:554/Streaming/Channels/101", "rtsp://host:554/Streaming/Channels/101"),
+        ("cannot open 'http://a:b@c/d', 'http://e:f@g/h'", "cannot open 'http://***@c/d', 'http://***@g/h'"),
+        ("Authorization: Basic dTpw\r\nHost: x", "Authorization: ***\r\nHost: x"),
+        ("login with password=hunter2 failed", "login with password=*** failed"),
+        ("nothing secret at 10:30", "nothing secret at 10:30"),
+        ("RTSP://User:Pass@host/", "RTSP://***@host/"),
+    ],
+)
+def test_redact(text: str, clean: str) -> None:
+    assert redact(text) == clean
+
+
+SIGNS = st.characters(codec="utf-8", exclude_characters="\"'<>", categories=("L", "N", "P", "S"))
+
+
+@given(user=WORDS, parts=st.lists(st.text(SIGNS, min_size=8), min_size=1, max_size=3), glue=st.sampled_from("@/?#:"))
+def test_no_password_survives(user: str, parts: list[str], glue: str) -> None:
+    """Also where it holds characters that belong encoded: no part of it is left."""
+    clean = redact(f"open rtsp://u-{user}:{glue.join(parts)}@camera/live: failed")
+    assert all(part not in clean for part in parts)
+    assert f"u-{user}" not in clean
+    assert clean.startswith("open rtsp://***")
+    assert clean.endswith(" failed")
+
+
+@given(value=st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=8))
+def test_no_query_value_survives(value: str) -> None:
+    assert value not in redact(f"http://host/p?q={value}&r=1 failed")
+
+
+@pytest.fixture
+def target() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("test.libav")
+    yield logger
+    logger.setLevel(logging.NOTSET)
+    av.logging.set_level(None)
+
+
+def test_libav_lines_are_debug_and_redacted(target: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    target.setLevel(logging.DEBUG)
+    route_libav_log(target)
+    av.logging.log(av.logging.ERROR, "rtsp", "cannot open rtsp://user:secret@host/x")
+    assert [(record.levelno, record.getMessage()) for record in caplog.records if record.name == target.name] == [
+        (logging.DEBUG, "libav.rtsp: cannot open rtsp://***@host/x")
+    ]
+    assert "secret" not in caplog.text
+
+
+def test_libav_is_quiet_by_default(target: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    target.setLevel(logging.INFO)
+    route_libav_log(target)
+    av.logging.log(av.logging.ERROR, "h264", "decode_slice_header error")
+    assert not caplog.records
