@@ -45,6 +45,9 @@ _BETTER = 1.2
 _AT_EDGE = 0.01
 """An object this close to the frame's border, as a share of the frame, is probably cut off."""
 
+_FAR = 1e6
+"""Pixels: farther than any object leaves the frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedDetector:
@@ -222,7 +225,7 @@ class CameraPipeline:
         with self._stages.time("tracker"):
             parts = [(region, _moved(part, region)) for region, part in zip(regions, found, strict=True)]
             detections = merge_detections(parts, size)
-            live, ended = tracker.update(detections, frame.captured_at, motion=areas, looked_at=regions)
+            live, ended = tracker.update(detections, frame.captured_at, motion=areas, looked_at=_covered(regions, size))
         return self._told(frame, live, ended)
 
     def _regions(self, areas: Sequence[Box], motion: Motion, frame: Frame, model_size: tuple[int, int]) -> list[Region]:
@@ -390,6 +393,27 @@ def _standing(tracks: Sequence[TrackState]) -> set[tuple[int, bool]]:
 def _in_pixels(box: Box, size: tuple[int, int]) -> Box:
     width, height = size
     return Box(box.left * width, box.top * height, box.right * width, box.bottom * height)
+
+
+def _covered(regions: Sequence[Region], size: tuple[int, int]) -> list[Box]:
+    """Return what was looked at, all beyond the frame's borders included: who left the frame is not waited for."""
+    width, height = size
+    seen = [
+        Box(
+            region.left or -_FAR,
+            region.top or -_FAR,
+            region.right if region.right < width else _FAR,
+            region.bottom if region.bottom < height else _FAR,
+        )
+        for region in regions
+    ]
+    beyond = (
+        Box(-_FAR, -_FAR, 0, _FAR),
+        Box(-_FAR, -_FAR, _FAR, 0),
+        Box(width, -_FAR, _FAR, _FAR),
+        Box(-_FAR, height, _FAR, _FAR),
+    )
+    return [*seen, *beyond]
 
 
 def _moved(detections: Detections, region: Region) -> Detections:
