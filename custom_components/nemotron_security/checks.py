@@ -1,0 +1,115 @@
+"""What a person types about a camera, a server or a model, checked. Each problem is the key of a translated error.
+
+What reads files blocks: call it in an executor.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+import re
+from urllib.parse import SplitResult, urlsplit
+
+SERVER_SCHEMES = frozenset({"http", "https"})
+STREAM_SCHEMES = SERVER_SCHEMES | {"rtsp", "rtsps", "rtmp", "rtmps"}
+MODEL_FILES = ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml")
+
+HIDDEN = "********"
+"""Stands for a secret that is kept but not shown again."""
+_SECRET_NAME = re.compile(r"pass|pwd|token|key|secret|auth|sig|session", re.IGNORECASE)
+
+
+def url_problem(url: str, schemes: Collection[str]) -> str | None:
+    """Return what is wrong with a URL that must have one of these schemes and a host."""
+    if not url.isprintable() or " " in url:
+        return "invalid_url"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "invalid_url"
+    if parts.scheme not in schemes:
+        return "invalid_scheme"
+    return None if parts.hostname else "invalid_url"
+
+
+def hide_secrets(url: str) -> str:
+    """Return the URL with its password, and what looks like one in its query, replaced by HIDDEN."""
+    parts = urlsplit(url)
+    user, password, host = _authority(parts)
+    pairs = [
+        f"{name}={HIDDEN}" if value and _SECRET_NAME.search(name) else pair
+        for pair, name, value in _query_pairs(parts.query)
+    ]
+    return _join(parts, user, HIDDEN if password else "", host, pairs)
+
+
+def restore_secrets(url: str, kept: str) -> str:
+    """Put the secrets of the kept URL where a typed one says HIDDEN."""
+    if HIDDEN not in url:
+        return url
+    parts, kept_parts = urlsplit(url), urlsplit(kept)
+    user, password, host = _authority(parts)
+    if password == HIDDEN:
+        password = _authority(kept_parts)[1] or HIDDEN
+    kept_values = {name: pair for pair, name, _ in _query_pairs(kept_parts.query)}
+    pairs = [
+        kept_values.get(name, pair) if value == HIDDEN else pair for pair, name, value in _query_pairs(parts.query)
+    ]
+    return _join(parts, user, password, host, pairs)
+
+
+def stream_identity(url: str) -> str:
+    """Return what tells one stream from another: neither its scheme's spelling nor its secrets do."""
+    parts = urlsplit(hide_secrets(url))
+    host = _authority(parts)[2].lower()
+    return f"{parts.scheme}://{host}{parts.path}?{parts.query}"
+
+
+def file_problem(path: str) -> str | None:
+    """Return why a video file cannot be read."""
+    file = Path(path)
+    if not file.is_absolute():
+        return "path_not_absolute"
+    try:
+        if not file.is_file():
+            return "not_a_file" if file.exists() else "file_not_found"
+        with file.open("rb"):
+            return None
+    except OSError:
+        return "file_unreadable"
+
+
+def model_problem(path: str) -> tuple[str | None, str]:
+    """Return why a folder holds no ncnn model, and which files are missing. No path means no detector: no problem."""
+    if not path:
+        return None, ""
+    folder = Path(path)
+    if not folder.is_absolute():
+        return "path_not_absolute", ""
+    try:
+        if not folder.is_dir():
+            return "model_folder_not_found", ""
+        missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    except OSError:
+        return "model_folder_not_found", ""
+    return ("model_files_missing" if missing else None), ", ".join(missing)
+
+
+def _authority(parts: SplitResult) -> tuple[str, str, str]:
+    """Split the network location into user, password, and host with port."""
+    login, _, host = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    return user, password, host
+
+
+def _query_pairs(query: str) -> list[tuple[str, str, str]]:
+    """Return each pair of the query as it is written, its name and its value."""
+    pairs = []
+    for pair in query.split("&") if query else ():
+        name, _, value = pair.partition("=")
+        pairs.append((pair, name, value))
+    return pairs
+
+
+def _join(parts: SplitResult, user: str, password: str, host: str, pairs: Collection[str]) -> str:
+    login = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return parts._replace(netloc=f"{login}{host}", query="&".join(pairs)).geturl()

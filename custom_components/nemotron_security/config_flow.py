@@ -1,0 +1,531 @@
+"""Set-up in the user interface: one entry for the system, one subentry for each camera."""
+
+from collections.abc import Mapping
+import hashlib
+from pathlib import Path
+from typing import Any, override
+from urllib.parse import urlsplit
+
+from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_CONTROL_PANEL_DOMAIN
+from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntry,
+    ConfigFlow,
+    ConfigFlowResult,
+    ConfigSubentryFlow,
+    OptionsFlow,
+    SubentryFlowResult,
+)
+from homeassistant.const import CONF_NAME, UnitOfTime
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import section
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    EntityFilterSelectorConfig,
+    EntitySelector,
+    EntitySelectorConfig,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+from homeassistant.loader import async_get_integration
+import probatio as vol
+
+from .analysis import AnalysisError, AnalysisProblem
+from .analysis.nemotron import NemotronAnalyzer
+from .checks import (
+    SERVER_SCHEMES,
+    STREAM_SCHEMES,
+    file_problem,
+    hide_secrets,
+    model_problem,
+    restore_secrets,
+    stream_identity,
+    url_problem,
+)
+from .const import (
+    ANALYZER_NEMOTRON,
+    ANALYZER_RULES,
+    CONF_ALARM_PANEL,
+    CONF_ANALYZER,
+    CONF_ANALYZER_KEY,
+    CONF_ANALYZER_MODEL,
+    CONF_ANALYZER_URL,
+    CONF_CAMERA_ENTITY,
+    CONF_CONFIDENCE,
+    CONF_DETECT,
+    CONF_DETECTOR_MODEL,
+    CONF_FILE_PATH,
+    CONF_FPS,
+    CONF_LABELS,
+    CONF_MAXIMUM_LENGTH,
+    CONF_QUIET_TIME,
+    CONF_SOURCE,
+    CONF_STREAM_URL,
+    DEFAULT_CONFIDENCE,
+    DEFAULT_FPS,
+    DEFAULT_LABELS,
+    DEFAULT_MAXIMUM_LENGTH,
+    DEFAULT_QUIET_TIME,
+    DOMAIN,
+    SOURCE_ENTITY,
+    SOURCE_FILE,
+    SOURCE_STREAM,
+    SUBENTRY_CAMERA,
+)
+
+TITLE = "Nemotron Home Security"
+
+SECTION_ADVANCED = "advanced"
+KEY_NOT_CHANGED = "__**key_not_changed**__"
+"""Stands in the form for the API key that is kept, as Home Assistant's own flows do it."""
+
+SECURITY_LABELS = (
+    *("person", "bicycle", "car", "motorcycle", "bus", "truck", "boat"),
+    *("cat", "dog", "bird", "horse", "sheep", "cow", "bear"),
+    *("backpack", "handbag", "suitcase"),
+)
+"""The COCO names that matter at a house; others can be typed."""
+
+PROBE_ERRORS = {
+    AnalysisProblem.UNREACHABLE: "cannot_connect",
+    AnalysisProblem.UNAUTHORIZED: "invalid_auth",
+    AnalysisProblem.SERVER_ERROR: "server_error",
+    AnalysisProblem.RATE_LIMITED: "server_error",
+}
+"""What else a server may say means that it is none of the kind we talk to."""
+
+
+def _select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
+    return SelectSelector(
+        SelectSelectorConfig(options=list(options), translation_key=translation_key, mode=SelectSelectorMode.LIST)
+    )
+
+
+def _seconds(minimum: int, maximum: int) -> NumberSelector:
+    return NumberSelector(
+        NumberSelectorConfig(
+            min=minimum,
+            max=maximum,
+            step=1,
+            mode=NumberSelectorMode.BOX,
+            unit_of_measurement=UnitOfTime.SECONDS,
+        )
+    )
+
+
+ANALYZER_SELECTOR = _select((ANALYZER_RULES, ANALYZER_NEMOTRON), "analyzer")
+PASSWORD_SELECTOR = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
+
+USER_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_ANALYZER, default=ANALYZER_RULES): ANALYZER_SELECTOR,
+        vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
+    }
+)
+RECONFIGURE_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER): ANALYZER_SELECTOR})
+NEMOTRON_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_ANALYZER_URL): TextSelector(TextSelectorConfig(type=TextSelectorType.URL)),
+        vol.Optional(CONF_ANALYZER_KEY): PASSWORD_SELECTOR,
+        vol.Optional(CONF_ANALYZER_MODEL): TextSelector(),
+    }
+)
+REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
+OPTIONS_SCHEMA = vol.Schema(
+    {
+        vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
+        vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): _seconds(2, 300),
+        vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): _seconds(30, 3600),
+        vol.Optional(CONF_ALARM_PANEL): EntitySelector(
+            EntitySelectorConfig(filter=[EntityFilterSelectorConfig(domain=ALARM_CONTROL_PANEL_DOMAIN)])
+        ),
+    }
+)
+
+SOURCES = (SOURCE_ENTITY, SOURCE_STREAM, SOURCE_FILE)
+LOCATION_FIELDS = {SOURCE_ENTITY: CONF_CAMERA_ENTITY, SOURCE_STREAM: CONF_STREAM_URL, SOURCE_FILE: CONF_FILE_PATH}
+"""Where a source of each kind says which camera it is."""
+SOURCE_SCHEMA = vol.Schema({vol.Required(CONF_SOURCE, default=SOURCE_ENTITY): _select(SOURCES, "source")})
+ADVANCED_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_CONFIDENCE, default=DEFAULT_CONFIDENCE): NumberSelector(
+            NumberSelectorConfig(min=0.3, max=0.95, step=0.05, mode=NumberSelectorMode.SLIDER)
+        ),
+        vol.Required(CONF_FPS, default=DEFAULT_FPS): NumberSelector(
+            NumberSelectorConfig(min=1, max=15, step=1, mode=NumberSelectorMode.SLIDER)
+        ),
+    }
+)
+CAMERA_FIELDS = {
+    vol.Required(CONF_LABELS, default=list(DEFAULT_LABELS)): SelectSelector(
+        SelectSelectorConfig(
+            options=list(SECURITY_LABELS),
+            multiple=True,
+            custom_value=True,
+            translation_key="label",
+            mode=SelectSelectorMode.DROPDOWN,
+        )
+    ),
+    vol.Required(CONF_DETECT, default=True): BooleanSelector(),
+    vol.Optional(SECTION_ADVANCED): section(ADVANCED_SCHEMA, {"collapsed": True}),
+}
+
+
+class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
+    """Set up the one system of the house: who judges, and which model looks."""
+
+    VERSION = 1
+    MINOR_VERSION = 1
+
+    def __init__(self) -> None:
+        """Begin with nothing answered."""
+        self._options: dict[str, Any] = {}
+        self._server: dict[str, Any] = {}
+        self._models: list[str] = []
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
+        """Return the flow of what can be changed later."""
+        return NemotronSecurityOptionsFlow()
+
+    @classmethod
+    @callback
+    @override
+    def async_get_supported_subentry_types(cls, config_entry: ConfigEntry) -> dict[str, type[ConfigSubentryFlow]]:
+        """Return what can be added to the entry: cameras."""
+        return {SUBENTRY_CAMERA: CameraSubentryFlow}
+
+    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask who judges and where the detector's model is."""
+        errors: dict[str, str] = {}
+        missing = ""
+        if user_input is not None:
+            errors, missing = await _async_check_model(self.hass, user_input)
+            if not errors:
+                self._options = {name: value for name, value in user_input.items() if name != CONF_ANALYZER}
+                return await self._async_chosen(user_input[CONF_ANALYZER])
+        return self.async_show_form(
+            step_id="user",
+            data_schema=self.add_suggested_values_to_schema(USER_SCHEMA, user_input),
+            errors=errors,
+            description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
+        )
+
+    @override
+    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask again who judges."""
+        if user_input is not None:
+            return await self._async_chosen(user_input[CONF_ANALYZER])
+        return self.async_show_form(
+            step_id="reconfigure",
+            data_schema=self.add_suggested_values_to_schema(RECONFIGURE_SCHEMA, self._present_server),
+        )
+
+    async def _async_chosen(self, analyzer: str) -> ConfigFlowResult:
+        if analyzer == ANALYZER_NEMOTRON:
+            return await self.async_step_nemotron()
+        return self._finish({CONF_ANALYZER: ANALYZER_RULES})
+
+    async def async_step_nemotron(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask where Nemotron is served, and try it."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            self._server = self._with_kept_key(user_input)
+            errors = await self._async_probe(self._server)
+            if not errors:
+                return await self._async_probed()
+        shown = self._present_server if user_input is None else user_input
+        return self.async_show_form(
+            step_id="nemotron",
+            data_schema=self.add_suggested_values_to_schema(NEMOTRON_SCHEMA, shown),
+            errors=errors,
+        )
+
+    async def _async_probed(self) -> ConfigFlowResult:
+        """Go on with the model that was typed, or the only one there is; else ask."""
+        if not self._server.get(CONF_ANALYZER_MODEL):
+            if len(self._models) > 1:
+                return await self.async_step_model()
+            self._server[CONF_ANALYZER_MODEL] = self._models[0]
+        return self._finish({CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server})
+
+    async def async_step_model(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask which of the server's models judges."""
+        if user_input is not None:
+            return self._finish({CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server, **user_input})
+        selector = SelectSelector(SelectSelectorConfig(options=self._models, mode=SelectSelectorMode.DROPDOWN))
+        return self.async_show_form(
+            step_id="model", data_schema=vol.Schema({vol.Required(CONF_ANALYZER_MODEL): selector})
+        )
+
+    async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
+        """The server refused the key."""
+        return await self.async_step_reauth_confirm()
+
+    async def async_step_reauth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask for another key."""
+        entry = self._get_reauth_entry()
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            errors = await self._async_probe({**entry.data, **user_input})
+            if not errors:
+                return self.async_update_and_abort(entry, data_updates=user_input)
+        return self.async_show_form(
+            step_id="reauth_confirm",
+            data_schema=REAUTH_SCHEMA,
+            errors=errors,
+            description_placeholders={"server": urlsplit(entry.data[CONF_ANALYZER_URL]).hostname or ""},
+        )
+
+    @property
+    def _present_server(self) -> dict[str, Any]:
+        """What the entry says of the server now, without the key."""
+        if self.source != SOURCE_RECONFIGURE:
+            return {}
+        present = dict(self._get_reconfigure_entry().data)
+        if present.get(CONF_ANALYZER_KEY):
+            present[CONF_ANALYZER_KEY] = KEY_NOT_CHANGED
+        if CONF_ANALYZER_URL in present:
+            present[CONF_ANALYZER_URL] = hide_secrets(present[CONF_ANALYZER_URL])
+        return present
+
+    def _with_kept_key(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was typed, with the secrets that are kept and without what was left empty."""
+        kept = self._get_reconfigure_entry().data if self.source == SOURCE_RECONFIGURE else {}
+        server = {name: value.strip() for name, value in user_input.items() if value.strip()}
+        server[CONF_ANALYZER_URL] = restore_secrets(
+            user_input[CONF_ANALYZER_URL].strip(), kept.get(CONF_ANALYZER_URL, "")
+        )
+        if server.get(CONF_ANALYZER_KEY) == KEY_NOT_CHANGED:
+            server[CONF_ANALYZER_KEY] = kept.get(CONF_ANALYZER_KEY, "")
+        return server
+
+    async def _async_probe(self, server: Mapping[str, Any]) -> dict[str, str]:
+        """Ask the server for its models; returns errors by field."""
+        if problem := url_problem(server[CONF_ANALYZER_URL], SERVER_SCHEMES):
+            return {CONF_ANALYZER_URL: "invalid_server_url" if problem == "invalid_scheme" else problem}
+        analyzer = NemotronAnalyzer(
+            async_get_clientsession(self.hass),
+            server[CONF_ANALYZER_URL],
+            server.get(CONF_ANALYZER_MODEL, ""),
+            server.get(CONF_ANALYZER_KEY),
+        )
+        try:
+            self._models = await analyzer.async_probe()
+        except AnalysisError as err:
+            error = PROBE_ERRORS.get(err.kind, "not_compatible")
+            return {CONF_ANALYZER_KEY if error == "invalid_auth" else "base": error}
+        if not self._models:
+            return {"base": "no_models"}
+        if (model := server.get(CONF_ANALYZER_MODEL)) and model not in self._models:
+            return {CONF_ANALYZER_MODEL: "model_not_found"}
+        return {}
+
+    def _finish(self, data: Mapping[str, Any]) -> ConfigFlowResult:
+        if self.source == SOURCE_RECONFIGURE:
+            return self.async_update_and_abort(self._get_reconfigure_entry(), data=data)
+        return self.async_create_entry(title=TITLE, data=data, options=self._options)
+
+
+class NemotronSecurityOptionsFlow(OptionsFlow):
+    """Change the detector's model, how long incidents last, and the alarm panel that counts. Applied live."""
+
+    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask for everything on one page."""
+        errors: dict[str, str] = {}
+        missing = ""
+        if user_input is not None:
+            errors, missing = await _async_check_model(self.hass, user_input)
+            if user_input[CONF_MAXIMUM_LENGTH] <= user_input[CONF_QUIET_TIME]:
+                errors[CONF_MAXIMUM_LENGTH] = "shorter_than_quiet_time"
+            if not errors:
+                return self.async_create_entry(data=user_input)
+        shown = self.config_entry.options if user_input is None else user_input
+        return self.async_show_form(
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(OPTIONS_SCHEMA, shown),
+            errors=errors,
+            description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
+        )
+
+
+class CameraSubentryFlow(ConfigSubentryFlow):
+    """Add or change one camera. The running system follows without a reload."""
+
+    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask what kind of source the new camera is."""
+        return await self._async_ask_source("user", user_input)
+
+    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask what kind of source the camera is from now on."""
+        return await self._async_ask_source("reconfigure", user_input)
+
+    async def async_step_entity(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask which of Home Assistant's cameras to watch, and how."""
+        return await self._async_ask_details(SOURCE_ENTITY, user_input)
+
+    async def async_step_stream(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for the URL of a stream, and how to watch it."""
+        return await self._async_ask_details(SOURCE_STREAM, user_input)
+
+    async def async_step_file(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask for a video file, and how to watch it."""
+        return await self._async_ask_details(SOURCE_FILE, user_input)
+
+    async def _async_ask_source(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
+        if user_input is not None:
+            return await self._async_ask_details(user_input[CONF_SOURCE], None)
+        return self.async_show_form(
+            step_id=step,
+            data_schema=self.add_suggested_values_to_schema(SOURCE_SCHEMA, self._present),
+            last_step=False,
+        )
+
+    async def _async_ask_details(self, source: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            settings = self._settings(source, user_input)
+            errors = await self._async_check(settings)
+            if not errors:
+                return self._finish(user_input.get(CONF_NAME, "").strip(), settings)
+        shown = self._suggestions(source) if user_input is None else user_input
+        return self.async_show_form(
+            step_id=source,
+            data_schema=self.add_suggested_values_to_schema(self._details_schema(source), shown),
+            errors=errors,
+            description_placeholders={"docs_url": await _async_docs_url(self.hass)},
+        )
+
+    @property
+    def _present(self) -> Mapping[str, Any]:
+        """The settings of the camera that is changed; empty for a new one."""
+        return self._get_reconfigure_subentry().data if self.source == SOURCE_RECONFIGURE else {}
+
+    def _suggestions(self, source: str) -> dict[str, Any]:
+        """Return the camera's settings as the form has them, without secrets."""
+        if not (present := self._present):
+            return {}
+        shown = {**present, CONF_NAME: self._get_reconfigure_subentry().title}
+        shown[SECTION_ADVANCED] = {name: present[name] for name in (CONF_CONFIDENCE, CONF_FPS) if name in present}
+        if source == SOURCE_STREAM and CONF_STREAM_URL in present:
+            shown[CONF_STREAM_URL] = hide_secrets(present[CONF_STREAM_URL])
+        return shown
+
+    def _details_schema(self, source: str) -> vol.Schema:
+        location: TextSelector | EntitySelector = TextSelector()
+        if source == SOURCE_ENTITY:
+            location = EntitySelector(
+                EntitySelectorConfig(
+                    filter=[EntityFilterSelectorConfig(domain=CAMERA_DOMAIN)], exclude_entities=self._own_cameras()
+                )
+            )
+        return vol.Schema(
+            {
+                vol.Required(LOCATION_FIELDS[source]): location,
+                vol.Optional(CONF_NAME): TextSelector(),
+                **CAMERA_FIELDS,
+            }
+        )
+
+    def _own_cameras(self) -> list[str]:
+        """Return our own live pictures: watching them would be watching ourselves."""
+        entities = er.async_entries_for_config_entry(er.async_get(self.hass), self._get_entry().entry_id)
+        return [entity.entity_id for entity in entities if entity.domain == CAMERA_DOMAIN]
+
+    def _settings(self, source: str, user_input: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn what was typed into what the subentry keeps."""
+        field = LOCATION_FIELDS[source]
+        location = user_input[field].strip()
+        if source == SOURCE_STREAM:
+            location = restore_secrets(location, self._present.get(CONF_STREAM_URL, ""))
+        labels = (label.strip().lower() for label in user_input[CONF_LABELS])
+        return {
+            CONF_SOURCE: source,
+            field: location,
+            CONF_LABELS: list(dict.fromkeys(label for label in labels if label)),
+            CONF_DETECT: user_input[CONF_DETECT],
+            CONF_CONFIDENCE: DEFAULT_CONFIDENCE,
+            CONF_FPS: DEFAULT_FPS,
+            **user_input.get(SECTION_ADVANCED, {}),
+        }
+
+    async def _async_check(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Return errors by field."""
+        errors = {}
+        field = LOCATION_FIELDS[settings[CONF_SOURCE]]
+        if problem := await self._async_location_problem(settings):
+            errors[field] = problem
+        elif self._is_duplicate(_unique_id(settings)):
+            errors[field] = "already_configured"
+        if settings[CONF_DETECT] and not settings[CONF_LABELS]:
+            errors[CONF_LABELS] = "no_labels"
+        return errors
+
+    async def _async_location_problem(self, settings: Mapping[str, Any]) -> str | None:
+        match settings[CONF_SOURCE]:
+            case "entity":
+                return None if self.hass.states.get(settings[CONF_CAMERA_ENTITY]) else "entity_not_found"
+            case "stream":
+                return url_problem(settings[CONF_STREAM_URL], STREAM_SCHEMES)
+            case _:
+                return await self.hass.async_add_executor_job(file_problem, settings[CONF_FILE_PATH])
+
+    def _is_duplicate(self, unique_id: str) -> bool:
+        own = self._get_reconfigure_subentry().subentry_id if self.source == SOURCE_RECONFIGURE else None
+        return any(
+            subentry.unique_id == unique_id and subentry.subentry_id != own
+            for subentry in self._get_entry().subentries.values()
+        )
+
+    def _finish(self, name: str, settings: dict[str, Any]) -> SubentryFlowResult:
+        title = name or self._default_name(settings)
+        if self.source == SOURCE_RECONFIGURE:
+            return self.async_update_and_abort(
+                self._get_entry(),
+                self._get_reconfigure_subentry(),
+                title=title,
+                data=settings,
+                unique_id=_unique_id(settings),
+            )
+        return self.async_create_entry(title=title, data=settings, unique_id=_unique_id(settings))
+
+    def _default_name(self, settings: Mapping[str, Any]) -> str:
+        match settings[CONF_SOURCE]:
+            case "entity":
+                state = self.hass.states.get(settings[CONF_CAMERA_ENTITY])
+                return state.name if state else str(settings[CONF_CAMERA_ENTITY])
+            case "stream":
+                return urlsplit(settings[CONF_STREAM_URL]).hostname or ""
+            case _:
+                return Path(settings[CONF_FILE_PATH]).stem
+
+
+def _unique_id(settings: Mapping[str, Any]) -> str:
+    """Return the same for the same source. A hash, as a URL may hold more secrets than we recognise."""
+    source = settings[CONF_SOURCE]
+    location = settings[LOCATION_FIELDS[source]]
+    identity = stream_identity(location) if source == SOURCE_STREAM else location
+    return hashlib.sha256(f"{source} {identity}".encode()).hexdigest()[:32]
+
+
+async def _async_docs_url(hass: HomeAssistant) -> str:
+    return (await async_get_integration(hass, DOMAIN)).documentation or ""
+
+
+async def _async_check_model(hass: HomeAssistant, user_input: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Check the model's folder and tidy what was typed; returns errors by field and the files that are missing."""
+    path = user_input[CONF_DETECTOR_MODEL] = user_input.get(CONF_DETECTOR_MODEL, "").strip()
+    problem, missing = await hass.async_add_executor_job(model_problem, path)
+    return ({CONF_DETECTOR_MODEL: problem} if problem else {}), missing

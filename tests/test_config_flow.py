@@ -1,0 +1,463 @@
+"""The flows, walked as the frontend walks them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from aiohttp import web
+from homeassistant.config_entries import SOURCE_USER, ConfigSubentry
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import entity_registry as er
+import probatio as vol
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
+
+from custom_components.nemotron_security.config_flow import KEY_NOT_CHANGED, SECURITY_LABELS
+from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
+
+SERVER = "http://127.0.0.1:8000"
+MODELS = f"{SERVER}/v1/models"
+KEY = "sk-very-secret"
+STREAM = "rtsp://admin:pass%20word@10.0.0.7:554/ch1?token=abc&quality=high"
+SHOWN_STREAM = "rtsp://admin:********@10.0.0.7:554/ch1?token=********&quality=high"
+DETAILS = {"labels": ["person"], "detect": True}
+
+
+@pytest.fixture(autouse=True)
+def not_set_up() -> Any:
+    """The flow is tested here; what it sets up is tested where it is written."""
+    with (
+        patch("custom_components.nemotron_security.async_setup", return_value=True),
+        patch("custom_components.nemotron_security.async_setup_entry", return_value=True),
+    ):
+        yield
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml"):
+        (folder / name).touch()
+    return folder
+
+
+def offer(mock: AiohttpClientMocker, *models: str) -> None:
+    mock.clear_requests()
+    mock.get(MODELS, json={"data": [{"id": model} for model in models]})
+
+
+async def start(hass: HomeAssistant) -> Any:
+    return await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+
+
+async def answer(hass: HomeAssistant, result: Any, **user_input: Any) -> Any:
+    return await hass.config_entries.flow.async_configure(result["flow_id"], user_input)
+
+
+async def start_nemotron(hass: HomeAssistant) -> Any:
+    result = await answer(hass, await start(hass), analyzer="nemotron")
+    assert result["step_id"] == "nemotron"
+    return result
+
+
+def suggested(result: Any, field: str) -> Any:
+    for marker in result["data_schema"].schema:
+        if marker.schema == field and marker.description:
+            return marker.description.get("suggested_value")
+    return None
+
+
+# --- the entry ------------------------------------------------------------------------------------------------------
+
+
+async def test_rules_with_a_model(hass: HomeAssistant, model_folder: Path) -> None:
+    result = await start(hass)
+    assert result["type"] is FlowResultType.FORM
+    assert not result["errors"]
+    result = await answer(hass, result, analyzer="rules", detector_model=f" {model_folder} ")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"] == {"analyzer": "rules"}
+    assert result["options"] == {"detector_model": str(model_folder)}
+
+
+async def test_rules_without_a_model(hass: HomeAssistant) -> None:
+    result = await answer(hass, await start(hass), analyzer="rules")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["options"] == {"detector_model": ""}
+
+
+async def test_only_one_entry(hass: HomeAssistant) -> None:
+    MockConfigEntry(domain=DOMAIN).add_to_hass(hass)
+    result = await start(hass)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "single_instance_allowed"
+
+
+@pytest.mark.parametrize(
+    ("missing", "path", "error", "files"),
+    [
+        ((), "model", "path_not_absolute", ""),
+        ((), "/absent/model", "model_folder_not_found", ""),
+        (("model.ncnn.bin", "metadata.yaml"), None, "model_files_missing", "model.ncnn.bin, metadata.yaml"),
+    ],
+)
+async def test_bad_model_folder_says_why_and_keeps_what_was_typed(
+    hass: HomeAssistant, model_folder: Path, missing: tuple[str, ...], path: str | None, error: str, files: str
+) -> None:
+    for name in missing:
+        (model_folder / name).unlink()
+    typed = path or str(model_folder)
+    result = await answer(hass, await start(hass), analyzer="nemotron", detector_model=typed)
+    assert result["errors"] == {"detector_model": error}
+    assert result["description_placeholders"]["files"] == files
+    assert suggested(result, "detector_model") == typed
+    assert suggested(result, "analyzer") == "nemotron"
+    result = await answer(hass, result, analyzer="rules")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_nemotron_takes_the_only_model(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
+    offer(aioclient_mock, "nemotron-nano")
+    result = await answer(hass, await start_nemotron(hass), url=f" {SERVER} ", api_key=KEY)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"] == {"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "nemotron-nano"}
+    assert aioclient_mock.mock_calls[0][3]["Authorization"] == f"Bearer {KEY}"
+
+
+async def test_nemotron_asks_which_model(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
+    offer(aioclient_mock, "a", "b")
+    result = await answer(hass, await start_nemotron(hass), url=SERVER)
+    assert result["step_id"] == "model"
+    result = await answer(hass, result, model="b")
+    assert result["data"] == {"analyzer": "nemotron", "url": SERVER, "model": "b"}
+
+
+@pytest.mark.parametrize(
+    ("response", "error"),
+    [
+        ({"exc": TimeoutError()}, {"base": "cannot_connect"}),
+        ({"status": HTTPStatus.UNAUTHORIZED}, {"api_key": "invalid_auth"}),
+        ({"status": HTTPStatus.BAD_GATEWAY}, {"base": "server_error"}),
+        ({"text": "<html>"}, {"base": "not_compatible"}),
+        ({"json": {"data": []}}, {"base": "no_models"}),
+        ({"json": {"data": [{"id": "other"}]}}, {"model": "model_not_found"}),
+    ],
+)
+async def test_nemotron_that_fails_says_why_and_recovers(
+    hass: HomeAssistant, aioclient_mock: AiohttpClientMocker, response: dict[str, Any], error: dict[str, str]
+) -> None:
+    aioclient_mock.get(MODELS, **response)
+    typed = {"url": SERVER, "api_key": KEY, "model": "wanted"}
+    result = await answer(hass, await start_nemotron(hass), **typed)
+    assert result["errors"] == error
+    assert {name: suggested(result, name) for name in typed} == typed
+    offer(aioclient_mock, "wanted", "other")
+    result = await answer(hass, result, **typed)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [("localhost:8000", "invalid_server_url"), ("rtsp://host", "invalid_server_url"), ("http://", "invalid_url")],
+)
+async def test_bad_server_address(hass: HomeAssistant, url: str, error: str) -> None:
+    result = await answer(hass, await start_nemotron(hass), url=url)
+    assert result["errors"] == {"url": error}
+
+
+async def test_nemotron_over_a_real_connection(hass: HomeAssistant, socket_enabled: None, unused_tcp_port: int) -> None:
+    async def models(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return web.json_response({"error": "no"}, status=401)
+        return web.json_response({"object": "list", "data": [{"id": "nemotron", "object": "model"}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    try:
+        url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+        result = await answer(hass, await start_nemotron(hass), url=url, api_key="wrong")
+        assert result["errors"] == {"api_key": "invalid_auth"}
+        result = await answer(hass, result, url=url, api_key=KEY)
+    finally:
+        await runner.cleanup()
+    assert result["data"]["model"] == "nemotron"
+
+
+def nemotron_entry(hass: HomeAssistant) -> MockConfigEntry:
+    entry = MockConfigEntry(
+        domain=DOMAIN, data={"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "a"}, options={}
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+async def test_reconfigure_keeps_the_key_without_showing_it(
+    hass: HomeAssistant, aioclient_mock: AiohttpClientMocker
+) -> None:
+    entry = nemotron_entry(hass)
+    result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="nemotron")
+    assert suggested(result, "url") == SERVER
+    assert suggested(result, "api_key") == KEY_NOT_CHANGED
+    offer(aioclient_mock, "a", "b")
+    result = await answer(hass, result, url=SERVER, api_key=KEY_NOT_CHANGED, model="b")
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data == {"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "b"}
+
+
+async def test_reconfigure_can_remove_the_key(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
+    entry = nemotron_entry(hass)
+    offer(aioclient_mock, "a")
+    result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="nemotron")
+    await answer(hass, result, url=SERVER)
+    assert entry.data == {"analyzer": "nemotron", "url": SERVER, "model": "a"}
+
+
+async def test_reconfigure_to_rules_forgets_the_server(hass: HomeAssistant) -> None:
+    entry = nemotron_entry(hass)
+    result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="rules")
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data == {"analyzer": "rules"}
+
+
+async def test_reauth(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
+    entry = nemotron_entry(hass)
+    result = await entry.start_reauth_flow(hass)
+    assert result["step_id"] == "reauth_confirm"
+    assert result["description_placeholders"]["server"] == "127.0.0.1"
+    aioclient_mock.get(MODELS, status=HTTPStatus.UNAUTHORIZED)
+    result = await answer(hass, result, api_key="wrong")
+    assert result["errors"] == {"api_key": "invalid_auth"}
+    offer(aioclient_mock, "a")
+    result = await answer(hass, result, api_key="right")
+    assert result["reason"] == "reauth_successful"
+    assert entry.data["api_key"] == "right"
+    assert entry.data["url"] == SERVER
+
+
+async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
+    entry = nemotron_entry(hass)
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    bad = {"detector_model": "/absent", "quiet_time": 60, "maximum_length": 60}
+    result = await hass.config_entries.options.async_configure(result["flow_id"], bad)
+    assert result["errors"] == {
+        "detector_model": "model_folder_not_found",
+        "maximum_length": "shorter_than_quiet_time",
+    }
+    assert suggested(result, "quiet_time") == 60
+    good = {
+        "detector_model": str(model_folder),
+        "quiet_time": 20,
+        "maximum_length": 600,
+        "alarm_panel": "alarm_control_panel.house",
+    }
+    result = await hass.config_entries.options.async_configure(result["flow_id"], good)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert entry.options == good
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert {name: suggested(result, name) for name in good} == good
+
+
+# --- cameras --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def entry(hass: HomeAssistant) -> MockConfigEntry:
+    entry = MockConfigEntry(domain=DOMAIN, data={"analyzer": "rules"})
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    return entry
+
+
+async def add_camera(hass: HomeAssistant, entry: MockConfigEntry, source: str, **details: Any) -> Any:
+    subentries = hass.config_entries.subentries
+    result = await subentries.async_init((entry.entry_id, "camera"), context={"source": SOURCE_USER})
+    assert result["step_id"] == "user"
+    result = await subentries.async_configure(result["flow_id"], {"source": source})
+    assert result["step_id"] == source
+    return await subentries.async_configure(result["flow_id"], details)
+
+
+async def go_on(hass: HomeAssistant, result: Any, **details: Any) -> Any:
+    return await hass.config_entries.subentries.async_configure(result["flow_id"], details)
+
+
+def only_camera(entry: MockConfigEntry) -> ConfigSubentry:
+    (subentry,) = entry.subentries.values()
+    return subentry
+
+
+async def test_stream(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    result = await add_camera(hass, entry, "stream", stream_url=STREAM, name="Front door")
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    camera = only_camera(entry)
+    assert camera.title == "Front door"
+    assert camera.data == {
+        "source": "stream",
+        "stream_url": STREAM,
+        "labels": list(DEFAULT_LABELS),
+        "detect": True,
+        "confidence": 0.7,
+        "fps": 5.0,
+    }
+    assert camera.unique_id is not None
+    assert "word" not in camera.unique_id
+
+
+@pytest.mark.parametrize(
+    ("source", "location", "name"),
+    [
+        ("stream", {"stream_url": STREAM}, "10.0.0.7"),
+        ("entity", {"camera_entity": "camera.porch"}, "Porch camera"),
+        ("file", {"file_path": "clip one.mp4"}, "clip one"),
+    ],
+)
+async def test_a_camera_without_a_name_is_called_after_its_source(
+    hass: HomeAssistant, entry: MockConfigEntry, tmp_path: Path, source: str, location: dict[str, str], name: str
+) -> None:
+    hass.states.async_set("camera.porch", "idle", {"friendly_name": "Porch camera"})
+    if source == "file":
+        (tmp_path / "clip one.mp4").touch()
+        location = {"file_path": str(tmp_path / "clip one.mp4")}
+    result = await add_camera(hass, entry, source, **location, **DETAILS)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    camera = only_camera(entry)
+    assert camera.title == name
+    assert camera.data == {"source": source, "confidence": 0.7, "fps": 5.0, **location, **DETAILS}
+
+
+@pytest.mark.parametrize(
+    ("source", "details", "errors"),
+    [
+        ("stream", {"stream_url": "10.0.0.7/ch1"}, {"stream_url": "invalid_scheme"}),
+        ("stream", {"stream_url": "file:///etc/passwd"}, {"stream_url": "invalid_scheme"}),
+        ("stream", {"stream_url": "rtsp:///ch1"}, {"stream_url": "invalid_url"}),
+        ("stream", {"stream_url": "rtsp://u:p@host:99999/"}, {"stream_url": "invalid_url"}),
+        ("stream", {"stream_url": "rtsp://u:p w@host/"}, {"stream_url": "invalid_url"}),
+        ("stream", {"stream_url": "rtsp://u:p\n@host/"}, {"stream_url": "invalid_url"}),
+        ("stream", {"stream_url": "rtsp://[::1/"}, {"stream_url": "invalid_url"}),
+        ("file", {"file_path": "clip.mp4"}, {"file_path": "path_not_absolute"}),
+        ("file", {"file_path": "/absent/clip.mp4"}, {"file_path": "file_not_found"}),
+        ("file", {"file_path": "/"}, {"file_path": "not_a_file"}),
+        ("entity", {"camera_entity": "camera.absent"}, {"camera_entity": "entity_not_found"}),
+        ("stream", {"stream_url": STREAM, "labels": [" "]}, {"labels": "no_labels"}),
+    ],
+)
+async def test_bad_camera_says_why_and_keeps_what_was_typed(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    source: str,
+    details: dict[str, Any],
+    errors: Mapping[str, str],
+) -> None:
+    typed = {"name": "Porch", **DETAILS, **details}
+    result = await add_camera(hass, entry, source, **typed, advanced={"confidence": 0.5, "fps": 3})
+    assert result["errors"] == errors
+    assert {name: suggested(result, name) for name in typed} == typed
+    assert result["data_schema"].schema["advanced"].schema({"fps": 3})["fps"] == 3
+    assert not entry.subentries
+    placeholders = result["description_placeholders"] or {}
+    assert "pass" not in str(placeholders)
+
+
+async def test_unreadable_file(hass: HomeAssistant, entry: MockConfigEntry, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    with patch.object(Path, "open", side_effect=PermissionError):
+        result = await add_camera(hass, entry, "file", file_path=str(clip), **DETAILS)
+    assert result["errors"] == {"file_path": "file_unreadable"}
+
+
+async def test_own_cameras_cannot_be_watched(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    own = er.async_get(hass).async_get_or_create("camera", DOMAIN, "x", config_entry=entry)
+    hass.states.async_set(own.entity_id, "idle")
+    with pytest.raises(vol.Invalid):
+        await add_camera(hass, entry, "entity", camera_entity=own.entity_id, **DETAILS)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [STREAM, STREAM.replace("pass%20word", "other").replace("abc", "xyz"), STREAM.replace("rtsp://", "RTSP://")],
+)
+async def test_same_stream_twice(hass: HomeAssistant, entry: MockConfigEntry, again: str) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, **DETAILS)
+    result = await add_camera(hass, entry, "stream", stream_url=again, **DETAILS)
+    assert result["errors"] == {"stream_url": "already_configured"}
+    result = await go_on(hass, result, stream_url=again.replace("ch1", "ch2"), **DETAILS)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert len(entry.subentries) == 2
+
+
+async def reconfigure(hass: HomeAssistant, entry: MockConfigEntry, source: str) -> Any:
+    result = await entry.start_subentry_reconfigure_flow(hass, only_camera(entry).subentry_id)
+    assert result["step_id"] == "reconfigure"
+    return await go_on(hass, result, source=source)
+
+
+async def test_reconfigure_stream_keeps_the_password_without_showing_it(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, name="Door", **DETAILS)
+    camera = only_camera(entry)
+    unique_id, subentry_id = camera.unique_id, camera.subentry_id
+    result = await reconfigure(hass, entry, "stream")
+    assert suggested(result, "stream_url") == SHOWN_STREAM
+    assert suggested(result, "name") == "Door"
+    assert suggested(result, "labels") == ["person"]
+    changed = SHOWN_STREAM.replace("ch1", "ch2")
+    result = await go_on(
+        hass,
+        result,
+        stream_url=changed,
+        name="Porch",
+        labels=["person", "Parcel "],
+        detect=False,
+        advanced={"confidence": 0.5, "fps": 2},
+    )
+    assert result["reason"] == "reconfigure_successful"
+    camera = only_camera(entry)
+    assert camera.subentry_id == subentry_id
+    assert camera.unique_id != unique_id
+    assert camera.title == "Porch"
+    assert camera.data == {
+        "source": "stream",
+        "stream_url": STREAM.replace("ch1", "ch2"),
+        "labels": ["person", "parcel"],
+        "detect": False,
+        "confidence": 0.5,
+        "fps": 2,
+    }
+
+
+async def test_reconfigure_without_a_change_is_no_duplicate(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, name="Door", **DETAILS)
+    result = await reconfigure(hass, entry, "stream")
+    result = await go_on(hass, result, stream_url=SHOWN_STREAM, name="Door", **DETAILS)
+    assert result["reason"] == "reconfigure_successful"
+    assert only_camera(entry).data["stream_url"] == STREAM
+
+
+async def test_reconfigure_to_another_kind_of_source(
+    hass: HomeAssistant, entry: MockConfigEntry, tmp_path: Path
+) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, name="Door", **DETAILS)
+    clip = tmp_path / "clip.mp4"
+    clip.touch()
+    result = await reconfigure(hass, entry, "file")
+    assert suggested(result, "name") == "Door"
+    result = await go_on(hass, result, file_path=str(clip), name="Door", **DETAILS)
+    assert result["reason"] == "reconfigure_successful"
+    data = only_camera(entry).data
+    assert data["source"] == "file"
+    assert "stream_url" not in data
+
+
+def test_default_labels_are_offered() -> None:
+    assert set(DEFAULT_LABELS) <= set(SECURITY_LABELS)
