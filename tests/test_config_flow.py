@@ -290,8 +290,9 @@ async def go_on(hass: HomeAssistant, result: Any, **details: Any) -> Any:
 
 
 def only_camera(entry: MockConfigEntry) -> ConfigSubentry:
-    (subentry,) = entry.subentries.values()
-    return subentry
+    subentries: list[ConfigSubentry] = list(entry.subentries.values())
+    assert len(subentries) == 1
+    return subentries[0]
 
 
 async def test_stream(hass: HomeAssistant, entry: MockConfigEntry) -> None:

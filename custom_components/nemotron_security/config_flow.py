@@ -24,7 +24,6 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.selector import (
     BooleanSelector,
-    EntityFilterSelectorConfig,
     EntitySelector,
     EntitySelectorConfig,
     NumberSelector,
@@ -147,7 +146,7 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): _seconds(2, 300),
         vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): _seconds(30, 3600),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
-            EntitySelectorConfig(filter=[EntityFilterSelectorConfig(domain=ALARM_CONTROL_PANEL_DOMAIN)])
+            EntitySelectorConfig(filter=[{"domain": ALARM_CONTROL_PANEL_DOMAIN}])
         ),
     }
 )
@@ -223,7 +222,6 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
         )
 
-    @override
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask again who judges."""
         if user_input is not None:
@@ -427,9 +425,7 @@ class CameraSubentryFlow(ConfigSubentryFlow):
         location: TextSelector | EntitySelector = TextSelector()
         if source == SOURCE_ENTITY:
             location = EntitySelector(
-                EntitySelectorConfig(
-                    filter=[EntityFilterSelectorConfig(domain=CAMERA_DOMAIN)], exclude_entities=self._own_cameras()
-                )
+                EntitySelectorConfig(filter=[{"domain": CAMERA_DOMAIN}], exclude_entities=self._own_cameras())
             )
         return vol.Schema(
             {
