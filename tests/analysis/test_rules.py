@@ -47,21 +47,21 @@ def test_document_holds_the_table() -> None:
     documented = {
         match[1]: tuple(int(points) for points in re.split(r"\s*\|\s*", match[2]))
         for match in re.finditer(
-            r"^\| `(\w+)` \| [^|]+ \| ([-+\d]+ \| [-+\d]+ \| [-+\d]+ \| [-+\d]+) \|$", _text(), re.M
+            r"^\| `(\w+)` \| [^|]+ \| ([-+\d]+ \| [-+\d]+ \| [-+\d]+ \| [-+\d]+) \|$", _text(), re.MULTILINE
         )
     }
     assert documented == {row.key: tuple(row.points) for row in rules.TABLE}
 
 
 def test_document_holds_the_bounds() -> None:
-    documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+) \| (\d+) \|$", _text(), re.M)
+    documented = re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+) \| (\d+) \|$", _text(), re.MULTILINE)
     expected = [(limit.key, str(limit.lowest), str(limit.highest)) for limit in rules.LIMITS]
     assert documented == expected
 
 
 def test_document_holds_the_levels_and_thresholds() -> None:
     text = _text()
-    for name, lowest, highest in re.findall(r"^\| (\w+) \| (\d+)-(\d+) \|", text, re.M):
+    for name, lowest, highest in re.findall(r"^\| (\w+) \| (\d+)-(\d+) \|", text, re.MULTILINE):
         assert risk_level(int(lowest)) is risk_level(int(highest)) is RiskLevel(name)
     assert f"{rules.NIGHT_BEGINS}:00 to {rules.NIGHT_ENDS}:00" in text
     assert f"{rules.DWELL:.0f} seconds or more" in text
@@ -171,8 +171,8 @@ def test_animals_alone_stay_low(subject: Case) -> None:
     assert score(replace(subject, tracks=animals)) <= 15
 
 
-@given(st.floats(0, 25), st.sampled_from([None, True, False]), st.sampled_from([*ALARMS[:-1], None]))
-def test_car_that_passes_by_day_stays_low(dwell: float, anyone_home: bool | None, alarm: str | None) -> None:
+@given(dwell=st.floats(0, 25), anyone_home=KNOWN_OR_NOT, alarm=st.sampled_from([*ALARMS[:-1], None]))
+def test_car_that_passes_by_day_stays_low(dwell: float, *, anyone_home: bool | None, alarm: str | None) -> None:
     passing = case(track("car", dwell=dwell), sun_up=True, anyone_home=anyone_home, alarm=alarm)
     assert rules.assess(passing).risk_score < 30
 
