@@ -33,6 +33,15 @@ def for_reading(engine: Engine) -> Engine:
     return engine.execution_options(**{_BEGIN: "BEGIN"})
 
 
+def checkpoint(engine: Engine) -> None:
+    """Move SQLite's log into its file, which no transaction may surround."""
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+
+
 def _prepare_sqlite(connection: Any, *, foreign_keys: bool) -> None:
     # Python's module would begin transactions by itself, but not before DDL and never immediately: we do it.
     connection.isolation_level = None

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from ..models import Assessment, Box, Detection, Incident, Picture, PictureKind, Track
 from . import queries
-from .engine import for_reading, open_engine
+from .engine import checkpoint, for_reading, open_engine
 from .errors import StoreError, StoreProblem, is_about_a_value, store_error
 from .migrations import migrate
 from .pictures import PictureFiles
@@ -214,7 +214,7 @@ class Store:
         return store_error(err, self._url)
 
     def _open(self) -> None:
-        self._url = url = make_url(self._address)
+        self._url = url = _parse(self._address)
         self._files.create()
         _create_folder_of(url)
         fresh = _migrate(url, self._busy_timeout)
@@ -231,10 +231,9 @@ class Store:
         if engine is None:
             return
         if engine.dialect.name == "sqlite":
-            # Another program may still read; then its own close does it.
-            with suppress(SQLAlchemyError), engine.connect() as connection:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            # While another program reads or writes it cannot be done; then that program's own close does it.
+            with suppress(SQLAlchemyError):
+                checkpoint(engine)
         engine.dispose()
 
     def _write[**P, T](self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -255,6 +254,16 @@ class Store:
     def _read_picture(self, picture_id: int) -> bytes | None:
         size = self._read(queries.picture_size, picture_id)
         return None if size is None else self._files.read(picture_id, size)
+
+
+def _parse(address: str) -> URL:
+    """Understand an address; what is wrong with it is not repeated, for it may hold a password."""
+    try:
+        url = make_url(address)
+        url.get_dialect()
+    except (SQLAlchemyError, ValueError, ImportError) as err:
+        raise StoreError(StoreProblem.UNREACHABLE, f"the address is not understood: {type(err).__name__}") from None
+    return url
 
 
 def _create_folder_of(url: URL) -> None:

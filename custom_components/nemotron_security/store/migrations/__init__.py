@@ -11,7 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from ..errors import StoreError, StoreProblem
 from ..tables import Base
@@ -40,6 +40,8 @@ def migrate(engine: Engine, *, folder: Path = FOLDER, revision: str = "head") ->
         present = MigrationContext.configure(connection).get_current_heads()
         _refuse_unknown(present, ScriptDirectory.from_config(config))
         command.upgrade(config, revision)
+        # A database that can only be read says so now, not when the first incident comes.
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
     return not present
 
 
