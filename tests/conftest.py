@@ -3,7 +3,12 @@
 # Before anything of Home Assistant: else the test harness' own custom_components is the one that is found.
 import custom_components  # noqa: F401  # isort: skip
 
+import logging
+
 import pytest
+
+# The harness has every SQL statement logged, for the tests of Home Assistant's recorder.
+logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)

@@ -216,18 +216,20 @@ class TestEventBroadcaster:
         (listener,) = connected(events, Listener())
         system.connect(listener)
         summer_time = timezone(timedelta(hours=2))
-        numbers = replace(
-            DETECTION,
-            id=np.int64(41),
-            confidence=np.float32(0.5),
-            detected_at=NOON.astimezone(summer_time),
-            box=Box(np.float32(1), np.float32(2), np.float64(11), np.float64(22)),
-            frame_width=np.int32(1280),
+        numpy_numbers: dict[str, Any] = {
+            "id": np.int64(41),
+            "confidence": np.float32(0.5),
+            "frame_width": np.int32(1280),
+        }
+        box = Box(*np.array([1, 2, 11, 22], np.float32))
+        events.broadcast_detection(
+            replace(DETECTION, detected_at=NOON.astimezone(summer_time), box=box, **numpy_numbers)
         )
-        events.broadcast_detection(numbers)
-        events.broadcast_new_event(replace(INCIDENT, risk_score=np.int64(85)))
+        verdict: Any = np.int64(85)
+        events.broadcast_new_event(replace(INCIDENT, risk_score=verdict))
         system.broadcast_camera_status(replace(CAMERA_HEALTH, problem=Problem.SOURCE_STALLED))
-        system.broadcast_gpu_stats(replace(GPU_STATS, gpu_utilization=np.float32(12.5), memory_used=np.uint64(1)))
+        reading: dict[str, Any] = {"gpu_utilization": np.float32(12.5), "memory_used": np.uint64(1)}
+        system.broadcast_gpu_stats(replace(GPU_STATS, **reading))
         assert all(message.keys() == {"type", "data", "seq"} for message in listener.received)
         detection, incident, camera, gpu = (message["data"] for message in listener.received)
         assert (detection["id"], detection["confidence"], detection["bbox_width"]) == (41, 0.5, 10)
@@ -415,6 +417,8 @@ class TestHistory:
             MessageType.CAMERA_STATUS,
             MessageType.PIPELINE_STATUS,
         ]
+        system.forget_all()
+        assert system.present() == []
 
 
 def wire(broadcaster: Broadcaster) -> Listener:

@@ -18,7 +18,6 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
 
-from custom_components.nemotron_security import websocket_api
 from custom_components.nemotron_security.broadcasters import Broadcaster, PartState, PipelineStatus
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
@@ -28,9 +27,10 @@ from custom_components.nemotron_security.const import (
     SUBENTRY_CAMERA,
 )
 from custom_components.nemotron_security.models import Assessment, Box, CameraStatus, GpuStats, Incident, Track
-from custom_components.nemotron_security.runtime import NemotronSecurityConfigEntry, Runtime
+from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store
 from custom_components.nemotron_security.vision.messages import CameraState, FrameTracks, TrackState
+from custom_components.nemotron_security.websocket_api import async_register
 
 DOOR = "01JDOOR0000000000000000000"
 YARD = "01JYARD0000000000000000000"
@@ -55,9 +55,9 @@ GPU_STATS = GpuStats(
 
 
 @pytest.fixture
-def entry(hass: HomeAssistant) -> NemotronSecurityConfigEntry:
+def entry(hass: HomeAssistant) -> MockConfigEntry:
     """Return an entry with two cameras."""
-    entry: MockConfigEntry = MockConfigEntry(
+    entry = MockConfigEntry(
         domain=DOMAIN,
         title="Nemotron Home Security",
         subentries_data=[
@@ -76,9 +76,9 @@ def entry(hass: HomeAssistant) -> NemotronSecurityConfigEntry:
 
 
 @pytest.fixture
-async def runtime(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, tmp_path: Path) -> AsyncGenerator[Runtime]:
+async def runtime(hass: HomeAssistant, entry: MockConfigEntry, tmp_path: Path) -> AsyncGenerator[Runtime]:
     """Run everything but the worker's process; the tests report in its place, by the same messages."""
-    websocket_api.async_register(hass)
+    async_register(hass)
     store = Store(f"sqlite:///{tmp_path / 'events.db'}", tmp_path / "pictures")
     await store.async_open()
     hub = dr.async_get(hass).async_get_or_create(config_entry_id=entry.entry_id, identifiers={(DOMAIN, entry.entry_id)})
@@ -292,7 +292,7 @@ class TestWebSocketEventChannel:
         assert [message["seq"] - seen["seq"] for message in missed] == [1, 2]
         assert {message["data"]["camera_id"] for message in missed} == {YARD}
 
-        see_person(runtime, YARD, track_id=2)
+        see_person(runtime, YARD, track_id=2, at=time.time() + 2)
         assert (await receive_event(client))["seq"] == seen["seq"] + 3
 
     async def test_events_websocket_message_format_new_event(
@@ -465,7 +465,7 @@ class TestWebSocketConnectionCleanup:
 
     @staticmethod
     def _left_behind(hass: HomeAssistant) -> tuple[dict[str, int], int]:
-        return dict(hass.bus.async_listeners()), len(asyncio.all_tasks())
+        return {str(event): count for event, count in hass.bus.async_listeners().items()}, len(asyncio.all_tasks())
 
     async def _assert_clean(
         self, hass: HomeAssistant, create: WebSocketGenerator, commands: list[str], channels: list[Broadcaster], n: int
@@ -552,7 +552,7 @@ class TestWebSocketErrorHandling:
     async def test_not_loaded(
         self,
         hass: HomeAssistant,
-        entry: NemotronSecurityConfigEntry,
+        entry: MockConfigEntry,
         runtime: Runtime,
         hass_ws_client: WebSocketGenerator,
     ) -> None:
@@ -705,13 +705,33 @@ class TestReplay:
         assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 0
 
 
+class TestLoadedIntegration:
+    """The integration as Home Assistant sets it up, worker and all."""
+
+    async def test_clients_survive_a_reload(self, hass: HomeAssistant, hass_ws_client: WebSocketGenerator) -> None:
+        entry = MockConfigEntry(domain=DOMAIN, title="Nemotron Home Security")
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        client = await hass_ws_client()
+        seq = (await subscribe(client, EVENTS))["seq"]
+        await subscribe(client, SYSTEM)
+        before: Runtime = entry.runtime_data
+
+        assert await hass.config_entries.async_reload(entry.entry_id)
+        after: Runtime = entry.runtime_data
+        assert after is not before
+        assert after.system.connections == 1
+        assert after.events.broadcast_new_event(await stored_incident(after)) == 1
+        assert (await receive_event(client, "new_event"))["seq"] == seq + 1
+
+
 class TestPermissions:
     """A message about a camera is for those who may look through it."""
 
     @pytest.fixture
-    def cameras(self, entry: NemotronSecurityConfigEntry, entity_registry: er.EntityRegistry) -> dict[str, str]:
+    def cameras(self, entry: MockConfigEntry, entity_registry: er.EntityRegistry) -> dict[str, str]:
         """Register the cameras' entities; returns the `camera` entity of each."""
-        entity_ids = {}
+        entity_ids: dict[str, str] = {}
         for camera_id in (DOOR, YARD):
             for domain in ("camera", "binary_sensor"):
                 entity = entity_registry.async_get_or_create(

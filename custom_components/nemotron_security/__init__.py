@@ -8,10 +8,10 @@ from homeassistant.exceptions import ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import websocket_api
 from .const import DOMAIN
 from .runtime import NemotronSecurityConfigEntry, Runtime
 from .store import Store, StoreError
+from .websocket_api import async_register
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
@@ -27,7 +27,7 @@ PLATFORMS = [
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Register what does not belong to an entry."""
-    websocket_api.async_register(hass)
+    async_register(hass)
     return True
 
 

@@ -13,8 +13,11 @@ import logging
 import time
 from typing import Any, NamedTuple, Protocol
 
+from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.json import json_bytes
+from homeassistant.util.hass_dict import HassKey
 
+from .const import DOMAIN
 from .models import CameraHealth, Detection, GpuStats, Incident
 
 _LOGGER = logging.getLogger(__name__)
@@ -343,9 +346,33 @@ class SystemBroadcaster(Broadcaster):
         """Take a GPU whose readings ended out of the present state."""
         self._gpus.pop(gpu_id, None)
 
+    def forget_all(self) -> None:
+        """Take everything out of the present state: nothing is watched any more."""
+        self._gpus.clear()
+        self._cameras.clear()
+        self._pipeline = None
+
     def present(self) -> list[Message]:
         """Return the last message about each GPU, each camera and the pipeline, as of the channel's last number."""
         known = [*self._gpus.values(), *self._cameras.values()]
         if self._pipeline is not None:
             known.append(self._pipeline)
         return [message.with_seq(self._seq) for message in known]
+
+
+class Channels(NamedTuple):
+    """Both channels."""
+
+    events: EventBroadcaster
+    system: SystemBroadcaster
+
+
+_CHANNELS: HassKey[Channels] = HassKey(f"{DOMAIN}_channels")
+
+
+@callback
+def async_channels(hass: HomeAssistant) -> Channels:
+    """Return the channels of this Home Assistant. They outlive a reload of the entry, and so do their clients."""
+    if (channels := hass.data.get(_CHANNELS)) is None:
+        channels = hass.data[_CHANNELS] = Channels(EventBroadcaster(), SystemBroadcaster())
+    return channels

@@ -22,7 +22,7 @@ from homeassistant.core import Event, HomeAssistant, callback, split_entity_id
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.hass_dict import HassKey
-import voluptuous as vol
+import probatio as vol
 
 from .broadcasters import Broadcaster, Message, MessageType, Past
 from .const import DOMAIN, SUBENTRY_CAMERA
