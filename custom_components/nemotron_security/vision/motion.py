@@ -14,27 +14,39 @@ from numpy.typing import NDArray
 
 from .messages import Box
 
+type _Grey = NDArray[np.uint8]
 type _Floats = NDArray[np.float32]
+type _Area = tuple[int, int, int, int]
+"""Left, top, right, bottom in cells."""
 
-MAXIMUM_HEIGHT = 180
-"""Higher pictures are reduced by whole factors first."""
+MAXIMUM_HEIGHT = 120
+"""Rows at which speed and the smallest visible object are in balance; higher pictures are reduced to it first."""
 _CELL = 4
+"""Pixels; the height and width of the cells that areas are made of."""
 _NOMINAL_STEP = 0.2
 """Seconds between two updates when the caller names no time."""
 _LONGEST_STEP = 2.0
-_BACKGROUND_TIME = 4.0
+"""Seconds; a longer pause teaches no more than this one does."""
+_BACKGROUND_TIME = 8.0
 _NOISE_TIME = 8.0
-_NOISE_FLOOR = 0.6
-"""Grey levels: quieter pixels are not trusted to be that quiet."""
-_NOISE_MULTIPLE = 3.5
-_MARGIN = 1.5
-_CLIP = 5.0
+"""Seconds in which the background and the noise follow a lasting change by about two thirds, within their bounds."""
+_QUIETEST = 0.6
+"""Grey levels; no pixel is trusted to have less noise."""
+_NOISE_MULTIPLE = 3.0
+_MARGIN = 1.0
+"""A pixel counts from this multiple of its noise on, and these grey levels."""
+_MOST = 6.0
+"""More than this multiple of its threshold a single pixel cannot contribute."""
 _MEMBER_SCORE = 2.5
 _SEED_SCORE = 8.0
+"""A cell belongs to an area from the first score on; an area has a cell with the second."""
 _LIGHT_SHARE = 0.4
 """A larger moving share is a change of light, not an object."""
 _LIGHT_PATIENCE = 2.0
-_STILL_TIME = 8.0
+"""Seconds after which a change of light that goes on counts as motion."""
+_LIT_SHARE = 0.03
+_LIT_CORRELATION = 0.9
+"""An area of this share whose pattern is still this much alike was lit or shaded; nothing moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ class MotionDetector:
         """Start without a background."""
         self._model: _Model | None = None
 
-    def update(self, grey: NDArray[np.uint8], at: float | None = None) -> Motion:
+    def update(self, grey: _Grey, at: float | None = None) -> Motion:
         """Compare a picture with the background and learn from it.
 
         Args:
@@ -88,111 +100,124 @@ class MotionDetector:
 class _Model:
     """The background and noise of one picture size, with the buffers that an update needs."""
 
-    def __init__(self, picture: _Floats, at: float | None) -> None:
+    def __init__(self, picture: _Grey, at: float | None) -> None:
+        """Take a first picture as background."""
         self.shape = picture.shape
-        self._background = picture.copy()
-        self._noise: _Floats = np.full_like(picture, 2.0)
-        self._previous = picture
-        self._still = np.zeros_like(picture)
+        self._background = picture.astype(np.float32)
+        self._noise: _Floats = np.empty(self.shape, np.float32)
+        self._difference: _Floats = np.empty(self.shape, np.float32)
+        self._size: _Floats = np.empty(self.shape, np.float32)
+        self._level: _Floats = np.empty(self.shape, np.float32)
+        rows, columns = (math.ceil(length / _CELL) * _CELL for length in self.shape)
+        self._ratio: _Floats = np.ones((rows, columns), np.float32)
         self._at = at
-        self._age = 0.0
         self._updates = 0
         self._light_for = 0.0
-        self._difference = np.empty_like(picture)
-        self._size = np.empty_like(picture)
-        self._scratch = np.empty_like(picture)
-        rows, columns = (math.ceil(length / _CELL) for length in picture.shape)
-        self._excess: _Floats = np.zeros((rows * _CELL, columns * _CELL), np.float32)
 
-    def update(self, picture: _Floats, at: float | None) -> Motion:
+    def update(self, picture: _Grey, at: float | None) -> Motion:
+        """Compare a picture with the background and learn from it."""
         step = self._step(at)
         self._updates += 1
-        difference = self._difference
-        np.subtract(picture, self._background, out=difference)
-        offset = float(np.median(difference[::4, ::4]))
-        difference -= offset
-        np.abs(difference, out=self._size)
-        if self._updates == 1:
-            self._noise[:] = max(_NOISE_FLOOR, 1.5 * float(np.median(self._size[::4, ::4])))
-        cells = self._cell_scores()
-        areas, share = _areas(cells)
+        self._compare(picture)
+        areas, share = _areas(self._cell_scores())
+        np.minimum(self._size, self._level, out=self._size)  # no faster than the noise allows is anything learnt
         if share > _LIGHT_SHARE:
             return self._light_change(picture, step, share)
         self._light_for = 0.0
-        self._learn(picture, offset, step)
-        return Motion(tuple(_normalised(area, picture.shape) for area in areas), share)
+        moving = [area for area in areas if not self._was_lit(area, picture)]
+        self._learn_background(step)
+        self._learn_noise(step)
+        return Motion(tuple(_normalised(area, self.shape) for area in moving), share if moving else 0.0)
 
     def _step(self, at: float | None) -> float:
-        if at is None or self._at is None:
-            self._at = at
+        before, self._at = self._at, at
+        if at is None or before is None:
             return _NOMINAL_STEP
-        step, self._at = at - self._at, at
-        return min(max(step, 0.0), _LONGEST_STEP)
+        return min(max(at - before, 0.0), _LONGEST_STEP)
+
+    def _compare(self, picture: _Grey) -> None:
+        """Measure each pixel's difference, without the brightness that the whole picture gained or lost."""
+        sample = self._background[::4, ::4]
+        brightness = np.float32(np.median(picture[::4, ::4] - sample))
+        np.subtract(picture, self._background, out=self._difference)
+        self._difference -= brightness
+        np.abs(self._difference, out=self._size)
+        if self._updates == 1:
+            self._noise[:] = max(_QUIETEST, 1.5 * float(np.median(self._size[::4, ::4])))
+        np.multiply(self._noise, _NOISE_MULTIPLE, out=self._level)
+        self._level += _MARGIN
 
     def _cell_scores(self) -> _Floats:
-        """Sum what exceeds the noise over each cell."""
-        level = self._scratch
-        np.multiply(self._noise, _NOISE_MULTIPLE, out=level)
-        level += _MARGIN
+        """Sum over each cell what exceeds the thresholds, in multiples of them."""
         height, width = self.shape
-        excess = self._excess[:height, :width]
-        np.divide(self._size, level, out=excess)
-        excess -= 1.0
-        np.clip(excess, 0.0, _CLIP, out=excess)
-        rows = self._excess[0::_CELL] + self._excess[1::_CELL]
-        rows += self._excess[2::_CELL]
-        rows += self._excess[3::_CELL]
+        ratio = self._ratio[:height, :width]
+        np.divide(self._size, self._level, out=ratio)
+        np.clip(ratio, 1.0, _MOST, out=ratio)
+        rows = self._ratio[0::_CELL] + self._ratio[1::_CELL]
+        for row in range(2, _CELL):
+            rows += self._ratio[row::_CELL]
         cells: _Floats = rows[:, 0::_CELL] + rows[:, 1::_CELL]
-        cells += rows[:, 2::_CELL]
-        cells += rows[:, 3::_CELL]
+        for column in range(2, _CELL):
+            cells += rows[:, column::_CELL]
+        cells -= _CELL * _CELL  # a pixel below its threshold has the ratio 1
         return cells
 
-    def _light_change(self, picture: _Floats, step: float, share: float) -> Motion:
+    def _light_change(self, picture: _Grey, step: float, share: float) -> Motion:
         """Take the picture as the new background; a change that never ends is motion after all."""
         self._light_for += step
         self._background[:] = picture
-        self._previous = picture
-        self._still[:] = 0.0
+        self._learn_noise(step)  # a camera that shakes in the wind is not blinded for ever
         if self._light_for > _LIGHT_PATIENCE:
             return Motion((Box(0.0, 0.0, 1.0, 1.0),), share)
         return Motion((), share, light_change=True)
 
-    def _learn(self, picture: _Floats, offset: float, step: float) -> None:
-        """Move the background and the noise towards the picture, no faster than the noise allows."""
-        bound = np.multiply(self._noise, 3.0, out=self._scratch)
-        np.minimum(self._size, bound, out=self._size)
-        np.minimum(self._difference, bound, out=self._difference)
-        np.negative(bound, out=bound)
-        np.maximum(self._difference, bound, out=self._difference)
-        newest = 1.0 / (self._updates + 1)
-        self._difference *= max(newest, 1.0 - math.exp(-step / _BACKGROUND_TIME))
+    def _was_lit(self, area: _Area, picture: _Grey) -> bool:
+        """Return whether a large area still shows its old pattern, brighter or darker; it is then background."""
+        left, top, right, bottom = (edge * _CELL for edge in area)
+        where = np.s_[top:bottom, left:right]
+        changed = self._ratio[: self.shape[0], : self.shape[1]][where] > 1.0
+        if np.count_nonzero(changed) < _LIT_SHARE * picture.size:
+            return False
+        now, before = picture[where][changed].astype(np.float32), self._background[where][changed]
+        now -= now.mean()
+        before -= before.mean()
+        alike = float(now @ before) > _LIT_CORRELATION * math.sqrt(float(now @ now) * float(before @ before))
+        if alike:
+            self._background[where] += self._difference[where]
+            self._size[where] = 0.0
+        return alike
+
+    def _learn_background(self, step: float) -> None:
+        """Move the background towards the picture by the bounded difference: who walks past leaves no trail."""
+        np.copysign(self._size, self._difference, out=self._difference)
+        self._difference *= max(1.0 / (self._updates + 1), 1.0 - math.exp(-step / _BACKGROUND_TIME))
         self._background += self._difference
-        self._background += offset
+
+    def _learn_noise(self, step: float) -> None:
+        """Move the noise towards the size of the bounded difference."""
         self._size -= self._noise
-        self._size *= max(newest / 2, 1.0 - math.exp(-step / _NOISE_TIME))
+        self._size *= max(0.5 / (self._updates + 1), 1.0 - math.exp(-step / _NOISE_TIME))
         self._noise += self._size
-        np.maximum(self._noise, _NOISE_FLOOR, out=self._noise)
-        self._previous = picture
+        np.maximum(self._noise, _QUIETEST, out=self._noise)
 
 
-def _reduced(grey: NDArray[np.uint8]) -> _Floats:
-    """Return the picture as float32, reduced by a whole factor to at most MAXIMUM_HEIGHT rows."""
+def _reduced(grey: _Grey) -> _Grey:
+    """Return the picture, reduced by a whole factor to at most `MAXIMUM_HEIGHT` rows."""
     factor = math.ceil(grey.shape[0] / MAXIMUM_HEIGHT)
     if factor == 1:
-        return grey.astype(np.float32)
-    height, width = (length // factor * factor for length in grey.shape)
-    total = np.zeros((height // factor, width // factor), np.uint32)
-    for row in range(factor):
-        for column in range(factor):
-            total += grey[row:height:factor, column:width:factor]
-    return np.asarray(total, np.float32) / np.float32(factor * factor)
+        return grey
+    height, width = (max(1, length // factor) * factor for length in grey.shape)
+    rows = np.add.reduce(grey[:height, :width].reshape(height // factor, factor, width), axis=1, dtype=np.uint32)
+    total = np.add.reduce(rows.reshape(height // factor, width // factor, factor), axis=2)
+    reduced: _Grey = (total // (factor * factor)).astype(np.uint8)
+    return reduced
 
 
-def _areas(cells: _Floats) -> tuple[list[tuple[int, int, int, int]], float]:
+def _areas(cells: _Floats) -> tuple[list[_Area], float]:
     """Join cells to areas that each hold a seed.
 
     Returns:
-        (left, top, right, bottom) in cells, largest first, and the moving share of all cells.
+        The areas, largest first, and the moving share of all cells.
     """
     seeds = cells > _SEED_SCORE
     if not seeds.any():
@@ -200,7 +225,7 @@ def _areas(cells: _Floats) -> tuple[list[tuple[int, int, int, int]], float]:
     stride = cells.shape[1] + 1  # one empty column keeps a row's end from touching the next row's start
     members = _bits(cells > _MEMBER_SCORE, stride)
     left_over = _bits(seeds, stride)
-    found: list[tuple[int, int, int, int]] = []
+    found: list[_Area] = []
     moving = 0
     while left_over:
         area = _flood(left_over & -left_over, members, stride)
@@ -228,7 +253,7 @@ def _flood(area: int, members: int, stride: int) -> int:
         area = grown
 
 
-def _extent(area: int, rows: int, stride: int) -> tuple[int, int, int, int]:
+def _extent(area: int, rows: int, stride: int) -> _Area:
     raw = np.frombuffer(area.to_bytes((rows * stride + 7) // 8, "little"), np.uint8)
     mask = np.unpackbits(raw, count=rows * stride, bitorder="little").reshape(rows, stride)
     y = np.flatnonzero(mask.any(axis=1))
@@ -236,7 +261,7 @@ def _extent(area: int, rows: int, stride: int) -> tuple[int, int, int, int]:
     return int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1
 
 
-def _normalised(area: tuple[int, int, int, int], shape: tuple[int, ...]) -> Box:
+def _normalised(area: _Area, shape: tuple[int, ...]) -> Box:
     height, width = shape
     left, top, right, bottom = (edge * _CELL for edge in area)
     return Box(left / width, top / height, min(1.0, right / width), min(1.0, bottom / height))
