@@ -4,8 +4,6 @@ import logging
 import re
 from typing import override
 
-import av
-
 _URL = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>[^\s"'<>]*)""", re.IGNORECASE)
 _TOKEN_SEGMENT = re.compile(r"(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9_~=-]{16,}(?=/|$)")
 _AUTHORIZATION = re.compile(r"(authorization|cookie)(\s*[:=]\s*)[^\r\n]*", re.IGNORECASE)
@@ -64,6 +62,8 @@ def route_libav_log(target: logging.Logger) -> None:
 
     Call it again when the level of `target` changes.
     """
+    import av  # noqa: PLC0415  # Home Assistant's process redacts too, and must not load libav for that
+
     libav = logging.getLogger("libav")
     libav.handlers = [_Forward(target)]
     libav.propagate = False
