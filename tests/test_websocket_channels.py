@@ -30,7 +30,7 @@ from custom_components.nemotron_security.models import Assessment, Box, CameraSt
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store
 from custom_components.nemotron_security.vision.messages import CameraState, FrameTracks, TrackState
-from custom_components.nemotron_security.websocket_api import async_register
+from custom_components.nemotron_security.websocket_api import MAXIMUM_WAITING, async_register
 
 DOOR = "01JDOOR0000000000000000000"
 YARD = "01JYARD0000000000000000000"
@@ -50,6 +50,12 @@ GPU_STATS = GpuStats(
     recorded_at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
 )
 
+INCIDENT = Incident(
+    id=1,
+    camera_id=DOOR,
+    started_at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+    last_seen_at=datetime(2026, 11, 23, 12, 0, tzinfo=UTC),
+)
 
 # --- the system under test --------------------------------------------------------------------------------------------
 
@@ -690,6 +696,21 @@ class TestReplay:
         assert (announced["type"], announced["seq"]) == ("new_event", seq + 1)
         assert (update["type"], update["seq"]) == ("event_updated", seq + 1)
         assert replayed["data"] == announced["data"] == update["data"]
+
+    async def test_what_waits_is_bounded(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        go_on = Event()
+        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        await client.send_json_auto_id({"type": EVENTS, "replay": 1})
+        await until(lambda: runtime.events.connections == 1)
+        for number in range(MAXIMUM_WAITING + 10):
+            runtime.events.broadcast_event_updated(replace(INCIDENT, id=number))
+        go_on.set()
+        await busy
+        seq = (await receive(client))["result"]["seq"]
+        received = [(await receive_event(client))["seq"] - seq for _ in range(MAXIMUM_WAITING)]
+        assert received == list(range(11, MAXIMUM_WAITING + 11))  # the gap shows that the oldest are missing
+        await nothing_waits(client)
 
     async def test_client_leaves_during_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         await stored_incident(runtime)
