@@ -13,7 +13,7 @@ from .samples import CAMERA, RULES, add_picture, begin
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=200)
 NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=64)
-MOMENT = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.timezones())  # noqa: DTZ001
+MOMENT = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 SHARE = st.floats(0, 1)
 PIXEL = st.floats(-1e6, 1e6)
 BOX = st.builds(Box, PIXEL, PIXEL, PIXEL, PIXEL)
