@@ -6,11 +6,14 @@ on. Opening again, and how soon, is the caller's matter: make a new source.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+import errno
 from pathlib import Path
+import socket
 import threading
 import time
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 import av
 from av.container import InputContainer
@@ -437,10 +440,14 @@ def _open_stream(location: str, timeouts: tuple[float, float]) -> InputContainer
     }
     if location.lower().startswith(("rtsp://", "rtsps://")):
         options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+    begin = time.monotonic()
     try:
         return av.open(location, options=options, timeout=timeouts)
     except (av.FFmpegError, OSError) as err:
-        raise SourceError(_stream_problem(err), _words(err)) from err
+        # Some demuxers take an interrupted read for bad data, so the clock tells better than the error.
+        if time.monotonic() - begin >= timeouts[0]:
+            raise SourceError(Problem.SOURCE_UNREACHABLE, f"no answer within {timeouts[0]:.0f} s") from err
+        raise SourceError(*_stream_problem(err, location)) from err
 
 
 def _file_problem(err: Exception, path: str) -> Problem:
@@ -456,16 +463,31 @@ def _is_container(path: str) -> bool:
     return head[4:8] in {b"ftyp", b"moov", b"mdat"} or head.startswith((b"RIFF", b"\x1aE\xdf\xa3", b"FLV", b"\x47"))
 
 
-def _stream_problem(err: Exception) -> Problem:
+def _stream_problem(err: Exception, location: str) -> tuple[Problem, str]:
+    """Return what to tell of a stream that could not be opened, and the words for it."""
     match err:
         case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
-            return Problem.SOURCE_UNAUTHORIZED
+            return Problem.SOURCE_UNAUTHORIZED, _words(err)
         case av.error.HTTPNotFoundError() | av.error.ProtocolNotFoundError() | av.error.ArgumentError():
-            return Problem.SOURCE_NOT_FOUND
-        case av.error.InvalidDataError():
-            return Problem.SOURCE_NO_VIDEO
+            return Problem.SOURCE_NOT_FOUND, _words(err)
+        case av.error.InvalidDataError() | av.error.EOFError():
+            return Problem.SOURCE_NO_VIDEO, _words(err)
+        case OSError(errno=errno.EIO):
+            return _input_output_problem(location)
         case _:
-            return Problem.SOURCE_UNREACHABLE
+            return Problem.SOURCE_UNREACHABLE, _words(err)
+
+
+def _input_output_problem(location: str) -> tuple[Problem, str]:
+    """Tell apart what libav calls an input/output error: an unknown host, and an answer that ends before any video."""
+    try:
+        parts = urlsplit(location)
+        socket.getaddrinfo(parts.hostname, None)
+    except OSError, ValueError:
+        return Problem.SOURCE_UNREACHABLE, "the host's name is not known"
+    if parts.scheme.startswith("http"):
+        return Problem.SOURCE_NO_VIDEO, "the answer ended before any video"
+    return Problem.SOURCE_UNREACHABLE, "input/output error"
 
 
 def _words(err: Exception) -> str:
@@ -522,6 +544,9 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
         except av.error.TimeoutError as err:
             raise SourceError(Problem.SOURCE_STALLED, _words(err)) from err
         except av.FFmpegError as err:
+            # libav's word for a server that hangs up without having said how much was to come.
+            if err.errno == errno.EIO:
+                return
             raise SourceError(Problem.SOURCE_UNREACHABLE, f"the connection broke: {_words(err)}") from err
         else:
             return

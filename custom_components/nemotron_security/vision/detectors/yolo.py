@@ -23,7 +23,7 @@ GREY: Final = 114
 """The padding's grey that the models were trained with."""
 IOU_THRESHOLD: Final = 0.7
 """Of two boxes of one class that overlap more, the one with the lower score goes (Ultralytics' default)."""
-_MAX_CANDIDATES: Final = 1000
+_MAX_CANDIDATES: Final = 400
 _ROW: Final = 6
 _BOX: Final = 4
 
