@@ -11,12 +11,11 @@ from pathlib import Path
 import signal
 from typing import Any
 
-from .home_assistant import REPOSITORY, HomeAssistantProcess, free_port
+from .home_assistant import MODEL, REPOSITORY, HomeAssistantProcess, free_port
 from .scenes import render
 from .stream_server import StreamServer
 
 FOLDER = REPOSITORY / ".demo"
-MODEL = REPOSITORY / "demo" / "detector" / "model"
 PREFERRED_PORT = 8123
 EXTRA = f"""\
 sun:
@@ -67,10 +66,10 @@ async def async_run(port: int) -> None:
         print("Starting Home Assistant ...", flush=True)
         async with house:
             entry = await house.add_integration(analyzer_steps(os.environ))
-            await house.add_camera(
-                entry, [{"source": "stream"}, {"name": "Front door", "stream_url": streams.url("front_door")}]
-            )
-            await house.add_camera(entry, [{"source": "file"}, {"name": "Driveway", "file_path": str(driveway)}])
+            visitor = house.camera_answers("Front door", stream_url=streams.url("front_door"))
+            car = house.camera_answers("Driveway", file_path=str(driveway))
+            await house.add_camera(entry, [{"source": "stream"}, visitor])
+            await house.add_camera(entry, [{"source": "file"}, car])
             print(
                 f"Ready: open {house.url}/demo-house/cameras and watch both cameras: within a minute a visitor comes "
                 "to the front door and a car to the driveway. Arm the alarm and see the risk rise. Ctrl-C ends it.",

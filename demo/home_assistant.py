@@ -20,7 +20,9 @@ from typing import Any, Self
 import aiohttp
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COMPONENTS = REPOSITORY / "custom_components"
+MODEL = REPOSITORY / "demo" / "detector" / "model"
+"""The committed detector that knows rendered scenes."""
+INTEGRATION = REPOSITORY / "custom_components" / "nemotron_security"
 READY_TIMEOUT = 90.0
 STOP_TIMEOUT = 40.0
 
@@ -85,6 +87,7 @@ class HomeAssistantProcess:
         port: of HTTP on 127.0.0.1.
         trust_loopback: browsers on this machine need no log-in.
         extra: YAML that is added to the configuration.
+        integrations: folders of the custom integrations that it can load.
     """
 
     folder: Path
@@ -92,6 +95,7 @@ class HomeAssistantProcess:
     port: int = field(default_factory=free_port)
     trust_loopback: bool = False
     extra: str = ""
+    integrations: tuple[Path, ...] = (INTEGRATION,)
     token: str = ""
     process: asyncio.subprocess.Process | None = None
     session: aiohttp.ClientSession | None = None
@@ -111,9 +115,11 @@ class HomeAssistantProcess:
         (self.folder / ".storage").mkdir(parents=True, exist_ok=True)
         text = CONFIGURATION.format(extra=self.extra, extra_homeassistant=TRUST_LOOPBACK if self.trust_loopback else "")
         (self.folder / "configuration.yaml").write_text(text)
-        link = self.folder / "custom_components"
-        if not link.exists():
-            link.symlink_to(COMPONENTS)
+        (self.folder / "custom_components").mkdir(exist_ok=True)
+        for integration in self.integrations:
+            link = self.folder / "custom_components" / integration.name
+            if not link.exists():
+                link.symlink_to(integration)
         self._seed_http()
         self._seed_onboarding()
 
@@ -224,6 +230,19 @@ class HomeAssistantProcess:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
+    def worker(self) -> int:
+        """Return the process id of the vision worker that Home Assistant started.
+
+        Raises:
+            HomeAssistantError: none runs.
+        """
+        for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                parent = int(command_line.with_name("stat").read_text().rpartition(")")[2].split()[1])
+                if self.process and parent == self.process.pid and b"--worker" in command_line.read_bytes():
+                    return int(command_line.parent.name)
+        raise HomeAssistantError("no worker runs")
+
     async def __aenter__(self) -> Self:
         """Start."""
         await self.async_start()
@@ -291,6 +310,16 @@ class HomeAssistantProcess:
         path = "/api/config/config_entries/subentries/flow"
         result = await self.post(path, {"handler": [entry_id, "camera"]})
         await self._walk(path, result, steps)
+
+    async def set_options(self, entry_id: str, steps: list[Mapping[str, Any]]) -> None:
+        """Walk the integration's options flow with these answers."""
+        path = "/api/config/config_entries/options/flow"
+        await self._walk(path, await self.post(path, {"handler": entry_id}), steps)
+
+    @staticmethod
+    def camera_answers(name: str, **location: str) -> dict[str, Any]:
+        """Return the answers to the camera flow's second step: its location, and else what the form suggests."""
+        return {**location, "name": name, "labels": ["person", "car", "dog", "cat"], "detect": True}
 
     async def _walk(self, path: str, result: Any, steps: list[Mapping[str, Any]]) -> Any:
         for answers in steps:

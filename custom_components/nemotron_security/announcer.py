@@ -1,12 +1,22 @@
 """Tells everybody what was stored: websocket clients, the event bus, entities and repair issues."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import logging
 from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
 
-from .broadcasters import EventBroadcaster, SystemBroadcaster, camera_status_payload, detection_payload, event_payload
+from .analysis.analyst import Analyst
+from .broadcasters import (
+    EventBroadcaster,
+    PartState,
+    PipelineStatus,
+    SystemBroadcaster,
+    camera_status_payload,
+    detection_payload,
+    event_payload,
+)
 from .const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
 from .coordinator import CameraCoordinator, IncidentChange
 from .issues import Issues
@@ -26,24 +36,30 @@ class Announcer:
     def __init__(
         self,
         hass: HomeAssistant,
+        *,
         events: EventBroadcaster,
         system: SystemBroadcaster,
         issues: Issues,
         cameras: Mapping[str, CameraCoordinator],
+        analysts: Sequence[Analyst],
     ) -> None:
-        """Announce to these."""
+        """Announce to these, and let the analysts judge."""
         self._hass = hass
         self._events = events
         self._system = system
         self._issues = issues
         self._cameras = cameras
+        self._analysts = analysts
         self._on_bus_at: dict[str, float] = {}
+        self._pipeline = PipelineStatus(store=PartState.RUNNING)
 
     @callback
     def incident_started(self, incident: Incident) -> None:
         """Announce a new incident."""
         self._events.broadcast_new_event(incident)
         self._tell_house(IncidentChange.STARTED, incident)
+        for analyst in self._analysts:
+            analyst.incident_started(incident)
 
     @callback
     def incident_updated(self, incident: Incident) -> None:
@@ -56,6 +72,8 @@ class Announcer:
         """Announce the end, with what is known by then."""
         self._events.broadcast_event_updated(incident)
         self._tell_house(IncidentChange.ENDED, incident)
+        for analyst in self._analysts:
+            analyst.incident_ended(incident)
 
     @callback
     def detections_stored(self, detections: Sequence[Detection]) -> None:
@@ -71,17 +89,27 @@ class Announcer:
     def store_failed(self, error: StoreError) -> None:
         """Say aloud that nothing can be stored now."""
         self._issues.async_set(ISSUE_STORE, error.problem, {"detail": error.detail})
+        self.pipeline_status(store=PartState.FAILED)
 
     @callback
     def store_recovered(self) -> None:
         """Take that back."""
         self._issues.async_clear(ISSUE_STORE)
+        self.pipeline_status(store=PartState.RUNNING)
 
     @callback
     def camera_status(self, health: CameraHealth) -> None:
         """Announce a camera's status."""
         self._system.broadcast_camera_status(health)
         self._fire(EVENT_CAMERA_STATUS, camera_status_payload(health))
+
+    @callback
+    def pipeline_status(self, **parts: PartState) -> None:
+        """Announce how parts of the pipeline do, named as in `PipelineStatus`, if that is new."""
+        status = replace(self._pipeline, **parts)
+        if status != self._pipeline:
+            self._pipeline = status
+            self._system.broadcast_pipeline_status(status)
 
     def _tell_house(self, change: IncidentChange, incident: Incident) -> None:
         self._fire(EVENT_INCIDENT, {"change": change, **event_payload(incident)})

@@ -343,6 +343,7 @@ class Incidents:
         self._jobs = _Jobs()
         self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
+        self._storing = False
         self._stop_asked = asyncio.Event()
 
     async def async_start(self) -> None:
@@ -521,8 +522,20 @@ class Incidents:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop_asked.wait(), delay)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is not stored and announced yet."""
+        return self._storing or bool(self._jobs)
+
     async def _async_do_jobs(self) -> bool:
         """Do what waits; return whether the store took it all."""
+        self._storing = True
+        try:
+            return await self._async_store_all()
+        finally:
+            self._storing = False
+
+    async def _async_store_all(self) -> bool:
         while self._jobs:
             job = self._jobs.first()
             try:

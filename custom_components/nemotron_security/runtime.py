@@ -9,14 +9,21 @@ import logging
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .analysis import rules
+from .analysis import AnalysisProblem, Analyzer, rules
 from .analysis.analyst import Analyst
 from .analysis.context import house
+from .analysis.nemotron import NemotronAnalyzer
 from .announcer import Announcer
-from .broadcasters import EventBroadcaster, SystemBroadcaster
+from .broadcasters import PartState, async_channels
 from .const import (
+    ANALYZER_NEMOTRON,
     CONF_ALARM_PANEL,
+    CONF_ANALYZER,
+    CONF_ANALYZER_KEY,
+    CONF_ANALYZER_MODEL,
+    CONF_ANALYZER_URL,
     CONF_DETECTOR_MODEL,
     CONF_MAXIMUM_LENGTH,
     CONF_QUIET_TIME,
@@ -29,7 +36,7 @@ from .coordinator import CameraCoordinator
 from .feeds import CameraFeed, CameraSettings
 from .incidents import Incidents
 from .issues import Issues
-from .models import CameraStatus, House
+from .models import CameraStatus, House, Problem
 from .store import Store
 from .vision.executor import Executor
 from .vision.messages import (
@@ -39,6 +46,7 @@ from .vision.messages import (
     FrameTracks,
     Heartbeat,
     MotionState,
+    Ready,
     Report,
     TrackPicture,
 )
@@ -59,11 +67,18 @@ class Runtime:
         self.hub_id = hub_id
         self.store = store
         self.issues = Issues(hass)
-        self.events = EventBroadcaster()
-        self.system = SystemBroadcaster()
+        self.events, self.system = async_channels(hass)
         self.executor = Executor(self._handle_report)
         self.cameras: dict[str, CameraCoordinator] = {}
-        self.announcer = Announcer(hass, self.events, self.system, self.issues, self.cameras)
+        self._analysts: list[Analyst] = []
+        self.announcer = Announcer(
+            hass,
+            events=self.events,
+            system=self.system,
+            issues=self.issues,
+            cameras=self.cameras,
+            analysts=self._analysts,
+        )
         self.incidents = Incidents(
             store,
             rules=rules.assess,
@@ -73,7 +88,17 @@ class Runtime:
             quiet_time=entry.options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
             maximum_length=entry.options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
         )
-        self.analyst: Analyst | None = None
+        if (analyzer := _analyzer(hass, entry)) is not None:
+            self._analysts.append(
+                Analyst(
+                    analyzer,
+                    store,
+                    self.incidents,
+                    self._house,
+                    self._camera_name,
+                    on_problem=self._handle_analyzer_problem,
+                )
+            )
         self._settings: dict[str, CameraSettings] = {}
         self._feeds: dict[str, CameraFeed] = {}
         self._adders: list[CameraAdder] = []
@@ -82,6 +107,9 @@ class Runtime:
     async def async_start(self) -> None:
         """Start the worker and watch every camera."""
         await self.incidents.async_start()
+        for analyst in self._analysts:
+            await analyst.async_start()
+        self.announcer.pipeline_status(analyzer=PartState.RUNNING if self._analysts else PartState.OFF)
         self._set_detector()
         await self.executor.async_start()
         await self.async_sync_cameras()
@@ -91,10 +119,11 @@ class Runtime:
         for feed in self._feeds.values():
             await feed.async_stop()
         await self.executor.async_stop()
-        if self.analyst is not None:
-            await self.analyst.async_stop()
+        for analyst in self._analysts:
+            await analyst.async_stop()
         await self.incidents.async_stop()
         await self.store.async_close()
+        self.system.forget_all()
         self.issues.async_clear_all()
 
     @callback
@@ -168,7 +197,10 @@ class Runtime:
     def _set_detector(self) -> None:
         """Load the model of the options; without one only motion is seen."""
         if model := self._entry.options.get(CONF_DETECTOR_MODEL):
+            self.announcer.pipeline_status(detector=PartState.STARTING)
             self.executor.set_detector(DetectorConfig(model=model))
+        else:
+            self.announcer.pipeline_status(detector=PartState.OFF)
 
     @property
     def needs_reload(self) -> bool:
@@ -183,6 +215,13 @@ class Runtime:
     def _camera_name(self, camera_id: str) -> str:
         settings = self._settings.get(camera_id)
         return settings.title if settings else camera_id
+
+    @callback
+    def _handle_analyzer_problem(self, problem: AnalysisProblem | None) -> None:
+        """Say that the model fails; a refused key is asked for anew. Incidents keep the rules' score meanwhile."""
+        self.announcer.pipeline_status(analyzer=PartState.FAILED if problem else PartState.RUNNING)
+        if problem is AnalysisProblem.UNAUTHORIZED:
+            self._entry.async_start_reauth(self._hass)
 
     # --- the worker's reports ---------------------------------------------------------------------------------------
 
@@ -201,6 +240,8 @@ class Runtime:
                 self._handle_camera_state(report)
             case DetectorState():
                 self._handle_detector_state(report)
+            case Ready():
+                self.announcer.pipeline_status(worker=PartState.RUNNING)
             case Heartbeat():
                 self._handle_heartbeat(report)
 
@@ -222,15 +263,35 @@ class Runtime:
         if state.status is not CameraStatus.ONLINE:
             self.incidents.camera_lost(state.camera_id)
         self.announcer.camera_status(health)
+        if state.problem is Problem.WORKER_DOWN:
+            self.announcer.pipeline_status(worker=PartState.STARTING)
         placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail}
         self.issues.async_set(state.camera_id, state.problem, placeholders)
 
     def _handle_detector_state(self, state: DetectorState) -> None:
         model = self._entry.options.get(CONF_DETECTOR_MODEL, "")
         self.issues.async_set("detector", state.problem, {"path": model, "detail": state.detail})
-        self.announcer.detector_status(state)
+        match state.problem:
+            case None:
+                self.announcer.pipeline_status(detector=PartState.RUNNING)
+            case Problem.WORKER_DOWN:
+                self.announcer.pipeline_status(detector=PartState.STARTING)
+            case _:
+                self.announcer.pipeline_status(detector=PartState.FAILED)
 
     def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
         for report in heartbeat.cameras:
             if report.last_frame_at is not None and (camera := self.cameras.get(report.camera_id)):
                 camera.async_seen(report.last_frame_at)
+
+
+def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> Analyzer | None:
+    """Return the model that judges besides the rules, if one is configured."""
+    if entry.data.get(CONF_ANALYZER) != ANALYZER_NEMOTRON:
+        return None
+    return NemotronAnalyzer(
+        async_get_clientsession(hass),
+        entry.data[CONF_ANALYZER_URL],
+        entry.data[CONF_ANALYZER_MODEL],
+        entry.data.get(CONF_ANALYZER_KEY),
+    )

@@ -1,0 +1,1 @@
+"""Tests of a whole Home Assistant, as a process."""

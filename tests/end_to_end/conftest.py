@@ -1,0 +1,60 @@
+"""A real Home Assistant, a real stream of a rendered scene, the real worker."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+import subprocess
+
+import pytest
+import pytest_socket
+
+from demo.home_assistant import REPOSITORY, HomeAssistantProcess
+from demo.scenes import render
+from demo.stream_server import StreamServer
+
+CLIPS = REPOSITORY / ".cache" / "scenes"
+
+
+@pytest.fixture(autouse=True)
+def _real_sockets() -> Iterator[None]:
+    """Allow sockets: everything here listens on loopback."""
+    pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"])
+    yield
+    pytest_socket.disable_socket()
+
+
+@pytest.fixture(scope="session")
+def visitor_clip() -> Path:
+    """A visitor at the front door, rendered once."""
+    path = CLIPS / "front_door.mp4"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.mp4")
+        render("front_door", part)
+        part.rename(path)
+    return path
+
+
+@pytest.fixture(scope="session", params=["pinned", "newest"])
+def home_assistant_python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter of an environment with the Home Assistant that the harness pins, or the newest release."""
+    if request.param == "pinned":
+        return REPOSITORY / ".venv" / "bin" / "python"
+    setup = subprocess.run([REPOSITORY / "scripts" / "setup", "--newest"], capture_output=True, text=True, check=False)
+    if setup.returncode:
+        pytest.fail(f"scripts/setup --newest failed:\n{setup.stdout}{setup.stderr}")
+    return REPOSITORY / ".venv-newest" / "bin" / "python"
+
+
+@pytest.fixture
+async def streams(visitor_clip: Path) -> AsyncIterator[StreamServer]:
+    """A real HTTP server that streams the visitor for ever."""
+    async with StreamServer({"front_door": visitor_clip}) as server:
+        yield server
+
+
+@pytest.fixture
+async def house(tmp_path: Path, home_assistant_python: Path) -> AsyncIterator[HomeAssistantProcess]:
+    """A running Home Assistant."""
+    async with HomeAssistantProcess(tmp_path / "home-assistant", python=home_assistant_python) as process:
+        yield process

@@ -1,0 +1,97 @@
+"""A loaded entry of the integration, in a real Home Assistant with the real worker."""
+
+import asyncio
+from collections.abc import Mapping
+import time
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.nemotron_security.const import DOMAIN
+from custom_components.nemotron_security.vision.messages import (
+    Box,
+    CameraState,
+    CameraStatus,
+    FrameTracks,
+    Report,
+    TrackState,
+)
+
+CAMERA = "01JCAMERAFRONTDOOR00000000"
+ABSENT_FILE = {"source": "file", "file_path": "/absent/clip.mp4"}
+
+
+def make_entry(
+    *cameras: Mapping[str, Any], options: Mapping[str, Any] | None = None, data: Mapping[str, Any] | None = None
+) -> MockConfigEntry:
+    """Return an entry with these cameras; the first has the id CAMERA and the title Front door."""
+    return MockConfigEntry(
+        domain=DOMAIN,
+        title="Nemotron Home Security",
+        data={"analyzer": "rules", **(data or {})},
+        options=options or {},
+        subentries_data=[
+            {
+                "subentry_id": CAMERA if number == 0 else f"{CAMERA[:-1]}{number}",
+                "subentry_type": "camera",
+                "title": "Front door" if number == 0 else f"Camera {number}",
+                "unique_id": f"camera {number}",
+                "data": dict(camera),
+            }
+            for number, camera in enumerate(cameras)
+        ],
+    )
+
+
+async def async_set_up(hass: HomeAssistant, entry: MockConfigEntry) -> MockConfigEntry:
+    """Load the entry."""
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.LOADED
+    return entry
+
+
+async def async_report(hass: HomeAssistant, entry: MockConfigEntry, *reports: Report) -> None:
+    """Let the worker's side of the pipe say something, and wait until all that follows is done."""
+    for report in reports:
+        entry.runtime_data.executor._listener(report)  # the edge between the two processes
+    await async_settle(hass, entry)
+
+
+async def async_settle(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Wait until the store has taken everything and it was announced."""
+    async with asyncio.timeout(10):
+        while entry.runtime_data.incidents.busy:
+            await asyncio.sleep(0.01)
+    await hass.async_block_till_done()
+
+
+def online(camera_id: str = CAMERA, at: float | None = None) -> CameraState:
+    """The first frame came."""
+    return CameraState(camera_id=camera_id, status=CameraStatus.ONLINE, at=at or time.time())
+
+
+def person(track_id: int = 1, *, at: float, since: float | None = None, label: str = "person") -> TrackState:
+    """A walking, confirmed object."""
+    return TrackState(
+        track_id=track_id,
+        label=label,
+        confidence=0.85,
+        score=0.9,
+        box=Box(100.0, 200.0, 180.0, 420.0),
+        first_seen_at=at if since is None else since,
+        last_seen_at=at,
+        confirmed=True,
+        moved=True,
+        stationary=False,
+    )
+
+
+def frame(*tracks: TrackState, at: float, frame_id: int = 1, camera_id: str = CAMERA) -> FrameTracks:
+    """What the detector said of one frame of 1280x720."""
+    return FrameTracks(
+        camera_id=camera_id, frame_id=frame_id, captured_at=at, width=1280, height=720, tracks=tuple(tracks)
+    )
