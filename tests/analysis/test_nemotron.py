@@ -1,0 +1,257 @@
+"""Tests of the Nemotron analyzer: against a server that fails in every way, and against a real one."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+import json
+import logging
+import socket
+from typing import Any
+
+from aiohttp import ClientSession, ClientTimeout, web
+import pytest
+
+from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, KeyFrame, nemotron
+from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
+
+from .cases import DAY, case, track
+from .conftest import FaultyServer
+from .test_schema import ANSWER, TEXT
+
+KEY = "nvapi-very-secret"
+
+
+def analyzer(session: ClientSession, url: str, key: str | None = KEY) -> NemotronAnalyzer:
+    return NemotronAnalyzer(session, url, "nvidia/nemotron", key)
+
+
+def key_frame(jpeg: bytes, second: float = 1) -> KeyFrame:
+    return KeyFrame(track_id=1, captured_at=DAY + timedelta(seconds=second), jpeg=jpeg)
+
+
+async def failure(session: ClientSession, faulty: FaultyServer, *pictures: KeyFrame) -> AnalysisError:
+    with pytest.raises(AnalysisError) as error:
+        await analyzer(session, faulty.url).async_assess(case(), pictures)
+    return error.value
+
+
+async def test_assessment(session: ClientSession, faulty: FaultyServer, jpeg: bytes) -> None:
+    faulty.respond = lambda: faulty.answer(TEXT)
+    subject = case(track(), track("car", track_id=2), note="The postman comes at noon.", alarm="armed_away")
+    verdict = await analyzer(session, faulty.url).async_assess(subject, [key_frame(jpeg, 1), key_frame(jpeg, 4)])
+    assert (verdict.risk_score, verdict.analyzer, verdict.model) == (92, "nemotron", "nvidia/nemotron")
+    (request,) = faulty.requests
+    assert request["model"] == "nvidia/nemotron"
+    assert request["response_format"]["type"] == "json_schema"
+    assert faulty.headers[0]["Authorization"] == f"Bearer {KEY}"
+    facts, first, picture, second, _ = request["messages"][1]["content"]
+    for words in (
+        "Front door",
+        "The postman comes at noon.",
+        "person (confidence 0.90)",
+        "alarm: armed away",
+        "12:00:12",
+    ):
+        assert words in facts["text"]
+    assert "residents: not known" in facts["text"]
+    assert "12:00:01" in first["text"]
+    assert "12:00:04" in second["text"]
+    encoded = picture["image_url"]["url"].removeprefix("data:image/jpeg;base64,")
+    assert base64.b64decode(encoded) == jpeg
+
+
+async def test_no_key_no_header(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.respond = lambda: faulty.answer(TEXT)
+    await analyzer(session, faulty.url, None).async_assess(case(), ())
+    assert "Authorization" not in faulty.headers[0]
+    assert isinstance(faulty.requests[0]["messages"][1]["content"], str)
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "v1", "v1/", "v1/chat/completions"])
+async def test_address_may_be_written_in_several_ways(
+    session: ClientSession, faulty: FaultyServer, suffix: str
+) -> None:
+    faulty.respond = lambda: faulty.answer(TEXT)
+    verdict = await analyzer(session, f"{faulty.url}{suffix}").async_assess(case(), ())
+    assert verdict.risk_score == 92
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, AnalysisProblem.BAD_REQUEST),
+        (401, AnalysisProblem.UNAUTHORIZED),
+        (403, AnalysisProblem.UNAUTHORIZED),
+        (404, AnalysisProblem.MODEL_NOT_FOUND),
+        (408, AnalysisProblem.SERVER_ERROR),
+        (422, AnalysisProblem.BAD_REQUEST),
+        (429, AnalysisProblem.RATE_LIMITED),
+        (500, AnalysisProblem.SERVER_ERROR),
+        (503, AnalysisProblem.SERVER_ERROR),
+        (204, AnalysisProblem.BAD_ANSWER),
+        (302, AnalysisProblem.BAD_ANSWER),
+    ],
+)
+async def test_status(
+    session: ClientSession,
+    faulty: FaultyServer,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    kind: AnalysisProblem,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = None if status == 204 else json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}})
+    faulty.respond = lambda: web.Response(status=status, text=body, headers={"Location": "/v1/elsewhere"})
+    error = await failure(session, faulty, key_frame(b"jpeg"))
+    assert error.kind is kind
+    assert KEY not in f"{error!r} {error} {error.__cause__} {error.__context__} {caplog.text}"
+    # Only what pictures may have caused is asked again.
+    again = kind in (AnalysisProblem.BAD_REQUEST, AnalysisProblem.SERVER_ERROR)
+    assert len(faulty.requests) == (2 if again else 1)
+
+
+@pytest.mark.parametrize(
+    ("wish", "lowest", "highest"),
+    [
+        ("17", 17, 17),
+        ((datetime.now(UTC) + timedelta(seconds=600)).strftime("%a, %d %b %Y %H:%M:%S GMT"), 500, 600),
+        ("Wed, 01 Jan 2020 00:00:00 GMT", 0, 0),
+    ],
+)
+async def test_rate_limit_says_how_long(
+    session: ClientSession, faulty: FaultyServer, wish: str, lowest: float, highest: float
+) -> None:
+    faulty.respond = lambda: web.json_response({}, status=429, headers={"Retry-After": wish})
+    error = await failure(session, faulty)
+    assert error.retry_after is not None
+    assert lowest <= error.retry_after <= highest
+
+
+@pytest.mark.parametrize("wish", ["", "soon", "-5"])
+async def test_rate_limit_without_a_sensible_wish(session: ClientSession, faulty: FaultyServer, wish: str) -> None:
+    faulty.respond = lambda: web.json_response({}, status=429, headers={"Retry-After": wish})
+    assert (await failure(session, faulty)).retry_after is None
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        lambda: web.Response(text="<html>nginx</html>"),
+        lambda: web.Response(body=b"\xff\xfe\x00"),
+        lambda: web.json_response([]),
+        lambda: web.json_response({}),
+        lambda: web.json_response({"choices": []}),
+        lambda: web.json_response({"choices": [None]}),
+        lambda: web.json_response({"choices": [{"message": {"content": None}}]}),
+        lambda: web.json_response({"choices": [{"message": {"content": ["text"]}}]}),
+        lambda: web.Response(text="[" * 100_000),
+        lambda: web.Response(body=b" " * (nemotron.LARGEST_ANSWER + 1)),
+        lambda: FaultyServer.answer(json.dumps(ANSWER | {"risk_score": 101})),
+        lambda: FaultyServer.answer("{ }"),
+    ],
+)
+async def test_bad_answers(session: ClientSession, faulty: FaultyServer, response: Callable[[], web.Response]) -> None:
+    faulty.respond = response
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BAD_ANSWER
+
+
+async def test_answer_that_is_cut_off(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.respond = lambda: faulty.answer(TEXT[:60], finish_reason="length")
+    error = await failure(session, faulty)
+    assert (error.kind, error.detail) == (AnalysisProblem.BAD_ANSWER, "the answer was cut off")
+
+
+async def test_pictures_that_are_refused_are_left_out(session: ClientSession, faulty: FaultyServer) -> None:
+    def respond() -> web.Response:
+        blind = isinstance(faulty.requests[-1]["messages"][1]["content"], str)
+        return (
+            faulty.answer(TEXT) if blind else web.json_response({"error": "image input is not supported"}, status=500)
+        )
+
+    faulty.respond = respond
+    verdict = await analyzer(session, faulty.url).async_assess(case(), [key_frame(b"jpeg")])
+    assert verdict.risk_score == 92
+    assert len(faulty.requests) == 2
+
+
+async def test_dead_port(session: ClientSession) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://user:{KEY}@127.0.0.1:{probe.getsockname()[1]}"
+    with pytest.raises(AnalysisError) as error:
+        await analyzer(session, url, None).async_assess(case(), ())
+    assert error.value.kind is AnalysisProblem.UNREACHABLE
+    assert KEY not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "http://", f"http://user:{KEY}@[::bad", "ftp://127.0.0.1/"])
+async def test_address_that_is_none(session: ClientSession, url: str) -> None:
+    with pytest.raises(AnalysisError) as error:
+        await analyzer(session, url).async_probe()
+    assert error.value.kind is AnalysisProblem.UNREACHABLE
+    assert KEY not in str(error.value)
+
+
+async def test_silence_and_a_connection_that_breaks(
+    session: ClientSession, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nemotron, "ANSWER_TIME", ClientTimeout(total=0.3))
+    gone = asyncio.Event()
+
+    async def silent() -> web.Response:
+        await gone.wait()
+        return web.Response()
+
+    faulty.respond = silent
+    assert (await failure(session, faulty)).kind is AnalysisProblem.UNREACHABLE
+    gone.set()
+
+    async def broken() -> web.Response:
+        raise ConnectionResetError
+
+    faulty.respond = broken
+    assert (await failure(session, faulty)).kind in (AnalysisProblem.UNREACHABLE, AnalysisProblem.SERVER_ERROR)
+
+
+async def test_probe(session: ClientSession, faulty: FaultyServer) -> None:
+    models: dict[str, Any] = {"data": [{"id": "nvidia/nemotron"}, {"id": 5}, "x", {"id": "other"}]}
+    faulty.respond = lambda: web.json_response(models)
+    assert await analyzer(session, faulty.url).async_probe() == ["nvidia/nemotron", "other"]
+    models["data"] = None
+    with pytest.raises(AnalysisError) as error:
+        await analyzer(session, faulty.url).async_probe()
+    assert error.value.kind is AnalysisProblem.BAD_ANSWER
+    faulty.respond = lambda: web.json_response({}, status=401)
+    with pytest.raises(AnalysisError) as error:
+        await analyzer(session, faulty.url).async_probe()
+    assert error.value.kind is AnalysisProblem.UNAUTHORIZED
+
+
+class TestRealServer:
+    """Against llama.cpp with a tiny random Nemotron: what it says means nothing, how it says it is real."""
+
+    @pytest.fixture
+    async def real(self, session: ClientSession, llama_url: str) -> NemotronAnalyzer:
+        return NemotronAnalyzer(session, llama_url, "nvidia/nemotron-tiny")
+
+    async def test_probe(self, real: NemotronAnalyzer) -> None:
+        assert await real.async_probe() == ["nvidia/nemotron-tiny"]
+
+    async def test_text(self, real: NemotronAnalyzer) -> None:
+        verdict = await real.async_assess(case(), ())
+        assert 0 <= verdict.risk_score <= 100
+        assert verdict.model == "nvidia/nemotron-tiny"
+
+    async def test_pictures(self, real: NemotronAnalyzer, jpeg: bytes) -> None:
+        verdict = await real.async_assess(case(), [key_frame(jpeg, 1), key_frame(jpeg, 3)])
+        assert 0 <= verdict.risk_score <= 100
+
+    async def test_broken_picture_is_left_out(self, real: NemotronAnalyzer) -> None:
+        verdict = await real.async_assess(case(), [key_frame(b"no jpeg")])
+        assert 0 <= verdict.risk_score <= 100
+
+    async def test_prompt_that_is_too_long(self, real: NemotronAnalyzer) -> None:
+        with pytest.raises(AnalysisError) as error:
+            await real.async_assess(case(note="word " * 60_000), ())
+        assert error.value.kind is AnalysisProblem.BAD_REQUEST
