@@ -19,7 +19,7 @@ type _Floats = NDArray[np.float32]
 type _Area = tuple[int, int, int, int]
 """Left, top, right, bottom in cells."""
 
-MAXIMUM_HEIGHT = 120
+MAXIMUM_HEIGHT = 100
 """Rows at which speed and the smallest visible object are in balance; higher pictures are reduced to it first."""
 _CELL = 4
 """Pixels; the height and width of the cells that areas are made of."""
@@ -30,8 +30,12 @@ _LONGEST_STEP = 2.0
 _BACKGROUND_TIME = 8.0
 _NOISE_TIME = 8.0
 """Seconds in which the background and the noise follow a lasting change by about two thirds, within their bounds."""
+_FIRST_NOISE = 1.5
+"""Multiple of the median difference of two pictures that all pixels are taken to have as noise at first."""
 _QUIETEST = 0.6
 """Grey levels; no pixel is trusted to have less noise."""
+_NOISIEST = 20.0
+"""Grey levels; more is movement, not noise: after a camera turned it must not be blind."""
 _NOISE_MULTIPLE = 3.0
 _MARGIN = 1.0
 """A pixel counts from this multiple of its noise on, and these grey levels."""
@@ -42,6 +46,8 @@ _SEED_SCORE = 8.0
 """A cell belongs to an area from the first score on; an area has a cell with the second."""
 _LIGHT_SHARE = 0.4
 """A larger moving share is a change of light, not an object."""
+_LIGHT_JUMP = 35.0
+"""Grey levels by which the whole picture's brightness changes only with the light."""
 _LIGHT_PATIENCE = 2.0
 """Seconds after which a change of light that goes on counts as motion."""
 _LIT_SHARE = 0.03
@@ -104,7 +110,7 @@ class _Model:
         """Take a first picture as background."""
         self.shape = picture.shape
         self._background = picture.astype(np.float32)
-        self._noise: _Floats = np.empty(self.shape, np.float32)
+        self._noise: _Floats = np.full(self.shape, _QUIETEST, np.float32)
         self._difference: _Floats = np.empty(self.shape, np.float32)
         self._size: _Floats = np.empty(self.shape, np.float32)
         self._level: _Floats = np.empty(self.shape, np.float32)
@@ -113,15 +119,17 @@ class _Model:
         self._at = at
         self._updates = 0
         self._light_for = 0.0
+        self._brightness = np.float32(0.0)
+        self._is_new = True
 
     def update(self, picture: _Grey, at: float | None) -> Motion:
         """Compare a picture with the background and learn from it."""
         step = self._step(at)
         self._updates += 1
-        self._compare(picture)
+        jump = self._compare(picture)
         areas, share = _areas(self._cell_scores())
         np.minimum(self._size, self._level, out=self._size)  # no faster than the noise allows is anything learnt
-        if share > _LIGHT_SHARE:
+        if share > _LIGHT_SHARE or jump > _LIGHT_JUMP:
             return self._light_change(picture, step, share)
         self._light_for = 0.0
         moving = [area for area in areas if not self._was_lit(area, picture)]
@@ -135,17 +143,28 @@ class _Model:
             return _NOMINAL_STEP
         return min(max(at - before, 0.0), _LONGEST_STEP)
 
-    def _compare(self, picture: _Grey) -> None:
-        """Measure each pixel's difference, without the brightness that the whole picture gained or lost."""
-        sample = self._background[::4, ::4]
-        brightness = np.float32(np.median(picture[::4, ::4] - sample))
+    def _compare(self, picture: _Grey) -> float:
+        """Measure each pixel's difference, without the brightness that the whole picture gained or lost.
+
+        Returns:
+            By how much that brightness changed since the last picture.
+        """
+        before, self._brightness = self._brightness, _typical(picture[::4, ::4] - self._background[::4, ::4])
         np.subtract(picture, self._background, out=self._difference)
-        self._difference -= brightness
+        self._difference -= self._brightness
         np.abs(self._difference, out=self._size)
-        if self._updates == 1:
-            self._noise[:] = max(_QUIETEST, 1.5 * float(np.median(self._size[::4, ::4])))
+        if self._is_new:
+            self._is_new = False
+            self._raise_noise()
         np.multiply(self._noise, _NOISE_MULTIPLE, out=self._level)
         self._level += _MARGIN
+        return abs(float(self._brightness - before))
+
+    def _raise_noise(self) -> None:
+        """Raise the noise of all pixels to that of a first comparison: infrared has more of it than daylight."""
+        factor = _FIRST_NOISE * _typical(self._size[::4, ::4]) / _typical(self._noise[::4, ::4])
+        self._noise *= np.float32(max(1.0, factor))
+        np.minimum(self._noise, _NOISIEST, out=self._noise)
 
     def _cell_scores(self) -> _Floats:
         """Sum over each cell what exceeds the thresholds, in multiples of them."""
@@ -166,6 +185,8 @@ class _Model:
         """Take the picture as the new background; a change that never ends is motion after all."""
         self._light_for += step
         self._background[:] = picture
+        self._brightness = np.float32(0.0)
+        self._is_new = True
         self._learn_noise(step)  # a camera that shakes in the wind is not blinded for ever
         if self._light_for > _LIGHT_PATIENCE:
             return Motion((Box(0.0, 0.0, 1.0, 1.0),), share)
@@ -198,7 +219,12 @@ class _Model:
         self._size -= self._noise
         self._size *= max(0.5 / (self._updates + 1), 1.0 - math.exp(-step / _NOISE_TIME))
         self._noise += self._size
-        np.maximum(self._noise, _QUIETEST, out=self._noise)
+        np.clip(self._noise, _QUIETEST, _NOISIEST, out=self._noise)
+
+
+def _typical(sample: _Floats) -> np.float32:
+    """Return the sample's median."""
+    return np.float32(np.partition(sample, sample.size // 2, axis=None)[sample.size // 2])
 
 
 def _reduced(grey: _Grey) -> _Grey:
@@ -206,7 +232,9 @@ def _reduced(grey: _Grey) -> _Grey:
     factor = math.ceil(grey.shape[0] / MAXIMUM_HEIGHT)
     if factor == 1:
         return grey
-    height, width = (max(1, length // factor) * factor for length in grey.shape)
+    if grey.shape[1] < factor:
+        return grey[::factor]
+    height, width = (length // factor * factor for length in grey.shape)
     rows = np.add.reduce(grey[:height, :width].reshape(height // factor, factor, width), axis=1, dtype=np.uint32)
     total = np.add.reduce(rows.reshape(height // factor, width // factor, factor), axis=2)
     reduced: _Grey = (total // (factor * factor)).astype(np.uint8)

@@ -1,0 +1,153 @@
+"""Where the detector looks, and one list of what several looks found."""
+
+from hypothesis import given, strategies as st
+import numpy as np
+import pytest
+
+from custom_components.nemotron_security.vision.detections import Detections
+from custom_components.nemotron_security.vision.messages import Box
+from custom_components.nemotron_security.vision.regions import Region, merge_detections, select_regions
+
+FRAME = (1280, 720)
+MODEL = (320, 320)
+WHOLE = Region(0, 0, 1280, 720)
+
+
+def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    return Detections(
+        np.array([row[:4] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[4] for row in rows], np.float32),
+        np.array([row[5] for row in rows], np.int32),
+    )
+
+
+def holds(region: Region, box: Box) -> bool:
+    return (
+        region.left <= box.left and region.top <= box.top and region.right >= box.right and region.bottom >= box.bottom
+    )
+
+
+def test_nothing_to_look_at() -> None:
+    assert select_regions((), (), FRAME, MODEL) == []
+    assert select_regions((Box(5, 5, 5, 9),), (Box(2000, 0, 2100, 50),), FRAME, MODEL) == []
+
+
+def test_a_small_thing_gets_a_region_of_the_models_size() -> None:
+    box = Box(600, 300, 615, 330)
+    (region,) = select_regions((box,), (), FRAME, MODEL)
+
+    assert (region.width, region.height) == MODEL
+    assert holds(region, box)
+
+
+def test_a_region_at_a_corner_stays_inside() -> None:
+    (region,) = select_regions((Box(1270, 700, 1300, 730),), (), FRAME, MODEL)
+
+    assert region == Region(960, 400, 1280, 720)
+
+
+def test_a_region_is_the_same_while_little_moves() -> None:
+    regions = {tuple(select_regions((Box(600 + x, 300, 640 + x, 400),), (), FRAME, MODEL)) for x in range(12)}
+
+    assert len(regions) <= 2
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        pytest.param([Box(100, 50, 900, 700)], id="one that fills the frame"),
+        pytest.param([Box(0, 0, 30, 60), Box(1250, 660, 1280, 720), Box(0, 660, 30, 720)], id="many corners"),
+    ],
+)
+def test_the_whole_frame_where_crops_gain_nothing(boxes: list[Box]) -> None:
+    assert select_regions(boxes, (), FRAME, MODEL) == [WHOLE]
+
+
+def test_the_whole_frame_where_it_is_hardly_larger_than_the_model() -> None:
+    assert select_regions((Box(1, 1, 9, 9),), (), (400, 300), MODEL) == [Region(0, 0, 400, 300)]
+
+
+def test_neighbours_share_a_region_and_strangers_do_not() -> None:
+    near, far = Box(100, 300, 140, 400), Box(1100, 300, 1140, 400)
+
+    assert len(select_regions((near, Box(200, 310, 240, 410)), (), FRAME, MODEL)) == 1
+    assert len(select_regions((near,), (far,), FRAME, MODEL)) == 2
+
+
+BOXES = st.lists(
+    st.builds(
+        lambda x, y, w, h: Box(x, y, x + w, y + h),
+        st.floats(0, 1200),
+        st.floats(0, 650),
+        st.floats(1, 500),
+        st.floats(1, 400),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(motion=BOXES, tracks=BOXES, limit=st.integers(1, 3))
+def test_every_box_is_looked_at_in_few_regions_inside_the_frame(
+    motion: list[Box], tracks: list[Box], limit: int
+) -> None:
+    regions = select_regions(motion, tracks, FRAME, MODEL, limit=limit)
+
+    assert 1 <= len(regions) <= limit
+    for region in regions:
+        assert 0 <= region.left < region.right <= FRAME[0]
+        assert 0 <= region.top < region.bottom <= FRAME[1]
+        assert region.width >= MODEL[0]
+        assert region.height >= MODEL[1]
+    for box in (*motion, *tracks):
+        inside = Box(box.left, box.top, min(box.right, FRAME[0]), min(box.bottom, FRAME[1]))
+        assert any(holds(region, inside) for region in regions)
+
+
+def test_merging_nothing() -> None:
+    assert len(merge_detections([], FRAME)) == 0
+    assert len(merge_detections([(WHOLE, Detections.none())], FRAME)) == 0
+
+
+def test_one_region_is_left_as_it_is() -> None:
+    detections = found((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 10, 0.8, 0))
+
+    assert len(merge_detections([(WHOLE, detections)], FRAME)) == 2
+
+
+def test_an_object_in_two_regions_counts_once_with_its_better_score() -> None:
+    left, right = Region(0, 0, 640, 720), Region(400, 0, 1040, 720)
+    merged = merge_detections(
+        [(left, found((450, 100, 550, 300, 0.6, 0))), (right, found((452, 98, 551, 302, 0.8, 0)))], FRAME
+    )
+
+    assert merged.scores.tolist() == [pytest.approx(0.8)]
+
+
+def test_a_part_cut_off_by_a_border_gives_way_to_the_whole() -> None:
+    left, right = Region(0, 0, 500, 720), Region(400, 0, 1040, 720)
+    part, whole = found((450, 100, 499, 300, 0.9, 0)), found((450, 100, 560, 300, 0.7, 0))
+    merged = merge_detections([(left, part), (right, whole)], FRAME)
+
+    assert merged.boxes.tolist() == [[450, 100, 560, 300]]
+
+
+def test_the_frames_own_border_cuts_nothing_off() -> None:
+    left, right = Region(0, 0, 500, 720), Region(400, 0, 1280, 720)
+    small, large = found((0, 100, 60, 300, 0.9, 0)), found((0, 50, 480, 400, 0.7, 0))
+    merged = merge_detections([(left, small), (left, large), (right, Detections.none())], FRAME)
+
+    assert len(merged) == 2
+
+
+def test_different_classes_and_neighbours_stay() -> None:
+    left, right = Region(0, 0, 640, 720), Region(400, 0, 1040, 720)
+    merged = merge_detections(
+        [
+            (left, found((450, 100, 550, 300, 0.9, 0))),
+            (right, found((450, 100, 550, 300, 0.9, 1), (500, 100, 600, 300, 0.9, 0))),
+        ],
+        FRAME,
+    )
+
+    assert len(merged) == 3
