@@ -1,0 +1,207 @@
+"""Every key that the code uses is translated, every translation is used, and placeholders agree."""
+
+import ast
+from collections.abc import Iterator, Mapping
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import pytest
+
+from custom_components.nemotron_security import (
+    binary_sensor,
+    camera,
+    checks,
+    config_flow,
+    const,
+    event,
+    image,
+    sensor,
+    switch,
+)
+from custom_components.nemotron_security.coordinator import IncidentChange
+from custom_components.nemotron_security.models import RiskLevel
+from custom_components.nemotron_security.store import StoreProblem
+from custom_components.nemotron_security.vision.messages import Problem
+
+PACKAGE = Path(config_flow.__file__).parent
+TRANSLATIONS: dict[str, Any] = json.loads((PACKAGE / "translations" / "en.json").read_text())
+ICONS: dict[str, Any] = json.loads((PACKAGE / "icons.json").read_text())
+PLACEHOLDER = re.compile(r"{(\w+)}")
+
+# By platform, the keys of the entities that the code makes.
+ENTITIES = {
+    "binary_sensor": {description.key for description in binary_sensor.BINARY_SENSORS},
+    "camera": {"live"},
+    "event": {"incident"},
+    "image": {"last_incident"},
+    "sensor": {description.key for description in sensor.SENSORS},
+    "switch": {"detection"},
+}
+MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
+CAMERA_PROBLEMS = set(Problem) - MODEL_PROBLEMS
+
+
+def leaves(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def literals(module: Any) -> set[str]:
+    """Return every string that a module holds."""
+    return constants(ast.parse(Path(module.__file__).read_text()))
+
+
+def schema_keys(schema: Any) -> set[str]:
+    return {marker.schema for marker in schema.schema}
+
+
+@pytest.mark.parametrize(("path", "text"), leaves(TRANSLATIONS), ids=lambda value: ".".join(value)[:60])
+def test_hassfest_accepts_it(path: tuple[str, ...], text: str) -> None:
+    for key in path:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", key), key
+    assert text == text.strip()
+    assert text
+    assert "[%key" not in text, "not resolved for custom integrations"
+    assert not re.search(r"https?://|<[a-z/]", text), "no addresses, no HTML"
+    assert text.count("{") == len(PLACEHOLDER.findall(text))
+
+
+def test_entities() -> None:
+    assert {platform: set(keys) for platform, keys in TRANSLATIONS["entity"].items()} == ENTITIES
+    assert {platform: set(keys) for platform, keys in ICONS["entity"].items()} == ENTITIES
+
+
+@pytest.mark.parametrize(
+    ("platform", "module"), [("camera", camera), ("event", event), ("image", image), ("switch", switch)]
+)
+def test_entities_without_a_table_use_their_key(platform: str, module: Any) -> None:
+    assert ENTITIES[platform] <= literals(module)
+
+
+def test_states() -> None:
+    entities = TRANSLATIONS["entity"]
+    assert set(entities["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
+    assert set(ICONS["entity"]["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
+    attributes = entities["event"]["incident"]["state_attributes"]
+    assert set(attributes["event_type"]["state"]) == set(IncidentChange)
+    assert set(attributes["risk_level"]["state"]) == set(RiskLevel)
+    assert set(attributes) - {"event_type"} <= literals(event)
+
+
+def test_icons_are_of_the_icon_set_of_home_assistant() -> None:
+    assert [icon for _, icon in leaves(ICONS) if not re.fullmatch(r"mdi:[a-z0-9-]+", icon)] == []
+
+
+def test_issues() -> None:
+    issues = TRANSLATIONS["issues"]
+    assert set(issues) == {*Problem, *StoreProblem}
+    for key, issue in issues.items():
+        assert set(issue) == {"title", "description"}
+        used = set(PLACEHOLDER.findall(issue["title"] + issue["description"]))
+        allowed = {"detail"}
+        if key in MODEL_PROBLEMS:
+            allowed |= {"path"}
+        elif key in CAMERA_PROBLEMS:
+            allowed |= {"camera"}
+        assert used == allowed, key
+
+
+def raised_keys() -> Iterator[tuple[str, set[str]]]:
+    """Yield the literal translation keys that the code raises, with the placeholders it gives them."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            arguments = {keyword.arg: keyword.value for keyword in node.keywords}
+            key, given = arguments.get("translation_key"), arguments.get("translation_placeholders")
+            if isinstance(key, ast.Constant) and "translation_domain" in arguments:
+                names = given.keys if isinstance(given, ast.Dict) else []
+                yield key.value, {name.value for name in names if isinstance(name, ast.Constant)}
+
+
+def test_exceptions() -> None:
+    raised = dict(raised_keys())
+    exceptions = TRANSLATIONS["exceptions"]
+    assert set(exceptions) == {*raised, *StoreProblem}
+    for key, given in raised.items():
+        assert set(PLACEHOLDER.findall(exceptions[key]["message"])) <= given, key
+    for problem in StoreProblem:
+        assert set(PLACEHOLDER.findall(exceptions[problem]["message"])) == {"path", "detail"}
+
+
+def test_selectors() -> None:
+    selectors = {name: set(selector["options"]) for name, selector in TRANSLATIONS["selector"].items()}
+    assert selectors == {
+        "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON},
+        "source": set(config_flow.SOURCES),
+        "label": set(config_flow.SECURITY_LABELS),
+    }
+
+
+CAMERA_KEYS = {const.CONF_LABELS, const.CONF_DETECT, "name"}
+FORMS = {
+    ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
+    ("config", "nemotron"): schema_keys(config_flow.NEMOTRON_SCHEMA),
+    ("config", "model"): {const.CONF_ANALYZER_MODEL},
+    ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
+    ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
+    ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA),
+    ("camera", "user"): schema_keys(config_flow.SOURCE_SCHEMA),
+    ("camera", "reconfigure"): schema_keys(config_flow.SOURCE_SCHEMA),
+    **{("camera", source): {field, *CAMERA_KEYS} for source, field in config_flow.LOCATION_FIELDS.items()},
+}
+
+
+def flow(name: str) -> dict[str, Any]:
+    part: dict[str, Any] = TRANSLATIONS["config_subentries"]["camera"] if name == "camera" else TRANSLATIONS[name]
+    return part
+
+
+def test_every_step_is_translated() -> None:
+    assert {(name, step) for name in ("config", "options", "camera") for step in flow(name)["step"]} == set(FORMS)
+
+
+@pytest.mark.parametrize(("form", "fields"), FORMS.items(), ids=str)
+def test_every_field_is_named_and_explained(form: tuple[str, str], fields: set[str]) -> None:
+    step = flow(form[0])["step"][form[1]]
+    assert set(step["data"]) == fields
+    assert set(step["data_description"]) == fields
+    if form[0] == "camera" and form[1] in config_flow.SOURCES:
+        advanced = step["sections"][config_flow.SECTION_ADVANCED]
+        assert set(advanced["data"]) == set(advanced["data_description"]) == schema_keys(config_flow.ADVANCED_SCHEMA)
+
+
+def problems(module: Any) -> set[str]:
+    """Return the keys that the functions named `..._problem` return."""
+    found = set()
+    for function in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(function, ast.FunctionDef) and function.name.endswith("_problem"):
+            returned = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
+            found |= {text for node in returned for text in constants(node) if re.fullmatch(r"[a-z]+_[a-z_]+", text)}
+    return found
+
+
+def constants(tree: ast.AST) -> set[str]:
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_every_error_is_translated_and_every_translation_used() -> None:
+    translated = {error for name in ("config", "options", "camera") for error in flow(name)["error"]}
+    assert {"invalid_scheme", "file_not_found", "model_files_missing"} <= problems(checks)
+    # The server's address has an error of its own in place of the streams'.
+    assert problems(checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
+    assert translated <= literals(config_flow) | literals(checks)
+
+
+@pytest.mark.parametrize(
+    ("flow_name", "placeholders"),
+    [("config", {"docs_url", "server", "files"}), ("options", {"docs_url", "files"}), ("camera", {"docs_url"})],
+)
+def test_placeholders_of_the_flows(flow_name: str, placeholders: set[str]) -> None:
+    used = {name for _, text in leaves(flow(flow_name)) for name in PLACEHOLDER.findall(text)}
+    assert used == placeholders
