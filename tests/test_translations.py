@@ -119,9 +119,9 @@ def raised_keys() -> Iterator[tuple[str, set[str]]]:
                 continue
             arguments = {keyword.arg: keyword.value for keyword in node.keywords}
             key, given = arguments.get("translation_key"), arguments.get("translation_placeholders")
-            if isinstance(key, ast.Constant) and "translation_domain" in arguments:
+            if isinstance(key, ast.Constant) and isinstance(key.value, str) and "translation_domain" in arguments:
                 names = given.keys if isinstance(given, ast.Dict) else []
-                yield key.value, {name.value for name in names if isinstance(name, ast.Constant)}
+                yield key.value, {text for name in names if name for text in constants(name)}
 
 
 def test_exceptions() -> None:
