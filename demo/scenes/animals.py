@@ -1,6 +1,7 @@
 """Draws dogs and cats: a jointed four-legged body that trots, sits and looks about."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, pi, sin
 from random import Random
 
@@ -129,7 +130,7 @@ class _Dog:
             (wag * 0.6, 1.02, root - 0.18, 0.05),
             (wag, 1.2, root - 0.24, 0.035),
         ]
-        for first, second in zip(joints, joints[1:], strict=False):
+        for first, second in pairwise(joints):
             self._limb([first, second], self.animal.fur)
 
 
@@ -150,5 +151,5 @@ class _Cat(_Dog):
             (sway * 0.7, 1.2, root - 0.42, 0.042),
             (sway, 1.48, root - 0.4, 0.04),
         ]
-        for first, second in zip(joints, joints[1:], strict=False):
+        for first, second in pairwise(joints):
             self._limb([first, second], self.animal.fur)

@@ -30,20 +30,25 @@ STREET_LAMP = ((), ((0.0, 1.0),))
 _DEMO = [
     SceneScript(
         name="front_door",
-        description="A visitor walks up with a parcel, rings, waits, leaves the parcel and goes; later a dog runs by.",
+        description="A visitor brings a parcel, leaves it at the door and goes; later a dog runs by.",
         setting="front_door",
-        seconds=45,
+        seconds=48,
         stamp="FRONT DOOR",
         weather=Weather(wind=0.25),
         actors=(
             _walk(
-                (2.5, -9.0, 13.0), (6.5, -0.2, 12.9), (12.0, 0.2, 4.6), (16.0, 0.3, 4.3),
-                (17.6, 0.3, 4.3), (23.0, 0.0, 12.8), (26.5, 8.5, 13.2),
+                (1.0, -10.5, 13.2),
+                (6.0, -0.3, 12.9),
+                (10.0, 0.2, 4.6),
+                (12.0, 0.3, 4.3),
+                (13.0, 0.3, 4.3),
+                (16.8, 0.0, 12.6),
+                (21.5, 10.5, 13.2),
                 look=21,
-                acts=(Act("carry", 0, 16.3), Act("bend", 15.9, 17.4)),
+                acts=(Act("carry", 0, 11.7), Act("bend", 11.2, 12.8)),
             ),
-            _parcel(16.5, 46, 0.3, 3.8),
-            _walk((39.5, -6.6, 7.5), (41.5, 0.0, 6.0), (43.6, 7.0, 8.5), look=4, kind=Kind.DOG),
+            _parcel(11.9, 49, 0.3, 3.75),
+            _walk((33.0, -7.0, 7.5), (34.6, -0.5, 6.0), (36.4, 7.5, 8.0), look=4, kind=Kind.DOG),
         ),
     ),
     SceneScript(
@@ -54,11 +59,13 @@ _DEMO = [
         stamp="DRIVEWAY",
         light=Light(sky=Sky.DUSK, lamps=(((0, 0.0), (12.6, 0.0), (13.0, 1.0), (30, 1.0), (31, 0.0)), ((0, 0.8),))),
         actors=(
-            _arrives((3.5, 22.0, 18.6), (6.0, 8.0, 18.6), (7.6, 1.2, 17.6), (9.0, -0.6, 14.5), (11.5, -0.5, 9.3), look=10),
+            _arrives(
+                (3.5, 22.0, 18.6), (6.0, 8.0, 18.6), (7.6, 1.2, 17.6), (9.0, -0.6, 14.5), (11.5, -0.5, 9.3), look=10
+            ),
             _walk((13.5, 1.2, 8.6), (15.5, 1.5, 6.0), (17.5, 2.2, 3.2), (19.0, 4.2, 1.8), look=7),
         ),
     ),
-]  # fmt: skip
+]
 
 _INCIDENTS = [
     SceneScript(
@@ -70,8 +77,16 @@ _INCIDENTS = [
         light=Light(sky=Sky.OVERCAST),
         noise=2.5,
         actors=(
-            _walk((3, 8.5, 13), (7, 0.4, 12.8), (12, 0.2, 4.4), (14.5, 0.2, 4.4), (20, -0.3, 12.8), (23, -8, 13), look=47,
-                  acts=(Act("reach", 12.2, 14.2),)),
+            _walk(
+                (3, 8.5, 13),
+                (7, 0.4, 12.8),
+                (12, 0.2, 4.4),
+                (14.5, 0.2, 4.4),
+                (20, -0.3, 12.8),
+                (23, -8, 13),
+                look=47,
+                acts=(Act("reach", 12.2, 14.2),),
+            ),
         ),
     ),
     SceneScript(
@@ -116,8 +131,15 @@ _INCIDENTS = [
         seconds=34,
         actors=(
             _arrives((2, -26, 18.7), (7, 2.5, 18.6), look=5, kind=Kind.VAN),
-            _walk((10, 0.5, 16.6), (17, 0.6, 6.0), (19, 0.6, 5.4), (21.5, 0.8, 6.2), (29, 0.2, 16.8), look=51,
-                  acts=(Act("carry", 10, 19.4),)),
+            _walk(
+                (10, 0.5, 16.6),
+                (17, 0.6, 6.0),
+                (19, 0.6, 5.4),
+                (21.5, 0.8, 6.2),
+                (29, 0.2, 16.8),
+                look=51,
+                acts=(Act("carry", 10, 19.4),),
+            ),
         ),
     ),
     SceneScript(
@@ -126,8 +148,12 @@ _INCIDENTS = [
         setting="driveway",
         seconds=20,
         actors=(
-            Actor(kind=Kind.CAR, look=31, faces=0.0,
-                  stops=(Stop(0, -0.3, 7.5), Stop(6, -0.3, 7.5), Stop(10, -0.2, 14), Stop(12, 3, 17.6), Stop(16, 30, 19))),
+            Actor(
+                kind=Kind.CAR,
+                look=31,
+                faces=0.0,
+                stops=(Stop(0, -0.3, 7.5), Stop(6, -0.3, 7.5), Stop(10, -0.2, 14), Stop(12, 3, 17.6), Stop(16, 30, 19)),
+            ),
         ),
     ),
     SceneScript(
@@ -211,34 +237,93 @@ _INCIDENTS = [
             _walk((3, 8.5, 8), (8, 3.0, 7.8), (14, 2.6, 7.6), (19, 9.0, 8.0), look=84),
         ),
     ),
-]  # fmt: skip
+]
 
 _HARMLESS = [
     SceneScript(name="empty_door", description="Nothing happens at the front door.", setting="front_door", seconds=20),
-    SceneScript(name="empty_infrared", description="Nothing but noise in the infrared picture.", setting="garden", seconds=20,
-                light=Light(sky=Sky.INFRARED), noise=7.0),
-    SceneScript(name="empty_rain", description="It pours on an empty drive.", setting="driveway", seconds=20,
-                weather=Weather(rain=1.0, wind=0.6), light=Light(sky=Sky.OVERCAST), noise=2.5),
-    SceneScript(name="empty_snow", description="It snows on an empty street.", setting="street", seconds=20,
-                weather=Weather(snow=1.0, wind=0.5), light=Light(sky=Sky.OVERCAST)),
-    SceneScript(name="empty_fog", description="Fog lies in the garden.", setting="garden", seconds=16, weather=Weather(fog=0.9),
-                light=Light(sky=Sky.OVERCAST)),
-    SceneScript(name="storm_trees", description="Wind tears at the trees.", setting="garden", seconds=20,
-                weather=Weather(wind=1.0), light=Light(sky=Sky.OVERCAST)),
-    SceneScript(name="cloud_shadow", description="Clouds darken the garden and pass.", setting="garden", seconds=24,
-                light=Light(levels=((0, 1.0), (5, 1.0), (7, 0.62), (12, 0.62), (13, 0.95), (17, 0.7), (20, 1.0))),
-                weather=Weather(wind=0.4)),
-    SceneScript(name="lamp_alone", description="A lamp goes on and off at night, nobody is there.", setting="driveway", seconds=20,
-                light=Light(sky=Sky.NIGHT, lamps=(((0, 0.0), (6, 0.0), (6.2, 1.0), (13, 1.0), (13.2, 0.0)), LAMP_ON)), noise=3.5),
-    SceneScript(name="parked_car", description="A car has been parked in the drive all the time.", setting="driveway", seconds=20,
-                weather=Weather(wind=0.4), actors=(_parked(-0.4, 8.5, 44, heading=pi + 0.05),)),
-    SceneScript(name="parked_street", description="Two parked cars, clouds and wind.", setting="street", seconds=20,
-                weather=Weather(wind=0.5), light=Light(levels=((0, 1.0), (6, 1.0), (8, 0.7), (14, 0.95))),
-                actors=(_parked(-2.2, 8.8, 52), _parked(4.2, 8.9, 53))),
-    SceneScript(name="nightfall", description="It gets dark.", setting="front_door", seconds=24,
-                light=Light(sky=Sky.DUSK, levels=((0, 1.7), (22, 0.5)), lamps=((), ((0, 0.0), (16, 0.0), (16.5, 1.0)))),
-                noise=2.5),
-]  # fmt: skip
+    SceneScript(
+        name="empty_infrared",
+        description="Nothing but noise in the infrared picture.",
+        setting="garden",
+        seconds=20,
+        light=Light(sky=Sky.INFRARED),
+        noise=7.0,
+    ),
+    SceneScript(
+        name="empty_rain",
+        description="It pours on an empty drive.",
+        setting="driveway",
+        seconds=20,
+        weather=Weather(rain=1.0, wind=0.6),
+        light=Light(sky=Sky.OVERCAST),
+        noise=2.5,
+    ),
+    SceneScript(
+        name="empty_snow",
+        description="It snows on an empty street.",
+        setting="street",
+        seconds=20,
+        weather=Weather(snow=1.0, wind=0.5),
+        light=Light(sky=Sky.OVERCAST),
+    ),
+    SceneScript(
+        name="empty_fog",
+        description="Fog lies in the garden.",
+        setting="garden",
+        seconds=16,
+        weather=Weather(fog=0.9),
+        light=Light(sky=Sky.OVERCAST),
+    ),
+    SceneScript(
+        name="storm_trees",
+        description="Wind tears at the trees.",
+        setting="garden",
+        seconds=20,
+        weather=Weather(wind=1.0),
+        light=Light(sky=Sky.OVERCAST),
+    ),
+    SceneScript(
+        name="cloud_shadow",
+        description="Clouds darken the garden and pass.",
+        setting="garden",
+        seconds=24,
+        light=Light(levels=((0, 1.0), (5, 1.0), (7, 0.62), (12, 0.62), (13, 0.95), (17, 0.7), (20, 1.0))),
+        weather=Weather(wind=0.4),
+    ),
+    SceneScript(
+        name="lamp_alone",
+        description="A lamp goes on and off at night, nobody is there.",
+        setting="driveway",
+        seconds=20,
+        light=Light(sky=Sky.NIGHT, lamps=(((0, 0.0), (6, 0.0), (6.2, 1.0), (13, 1.0), (13.2, 0.0)), LAMP_ON)),
+        noise=3.5,
+    ),
+    SceneScript(
+        name="parked_car",
+        description="A car has been parked in the drive all the time.",
+        setting="driveway",
+        seconds=20,
+        weather=Weather(wind=0.4),
+        actors=(_parked(-0.4, 8.5, 44, heading=pi + 0.05),),
+    ),
+    SceneScript(
+        name="parked_street",
+        description="Two parked cars, clouds and wind.",
+        setting="street",
+        seconds=20,
+        weather=Weather(wind=0.5),
+        light=Light(levels=((0, 1.0), (6, 1.0), (8, 0.7), (14, 0.95))),
+        actors=(_parked(-2.2, 8.8, 52), _parked(4.2, 8.9, 53)),
+    ),
+    SceneScript(
+        name="nightfall",
+        description="It gets dark.",
+        setting="front_door",
+        seconds=24,
+        light=Light(sky=Sky.DUSK, levels=((0, 1.7), (22, 0.5)), lamps=((), ((0, 0.0), (16, 0.0), (16.5, 1.0)))),
+        noise=2.5,
+    ),
+]
 
 SCENES: dict[str, SceneScript] = {script.name: script for script in (*_DEMO, *_INCIDENTS, *_HARMLESS)}
 """Every scene by its name; the demo's two come first."""

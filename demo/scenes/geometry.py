@@ -1,7 +1,7 @@
 """A pinhole camera above a flat ground.
 
-World coordinates are metres: x to the right, y up, z away from the camera along the ground. A heading is an angle on the
-ground in radians: 0 looks away from the camera, pi towards it, pi / 2 to the right.
+World coordinates are metres: x to the right, y up, z away from the camera along the ground. A heading is an angle on
+the ground in radians: 0 looks away from the camera, pi towards it, pi / 2 to the right.
 """
 
 from dataclasses import dataclass

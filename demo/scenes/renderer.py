@@ -6,10 +6,10 @@ from math import cos, pi, sin
 from random import Random
 from zlib import crc32
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from .animals import Animal, draw_animal, random_animal
 from .geometry import Camera
@@ -114,7 +114,13 @@ class _Performer:
     def _car(self, sketch: Sketch, moment: Moment) -> None:
         running = self.actor.moves
         braking = running and self.way.at(0.0) != moment and moment.speed < 1.2
-        draw_car(sketch, self.car, moment.travelled, lamps=self.dark and running and moment.speed > STILL, brake=braking and moment.speed > STILL)
+        draw_car(
+            sketch,
+            self.car,
+            moment.travelled,
+            lamps=self.dark and running and moment.speed > STILL,
+            brake=braking and moment.speed > STILL,
+        )
 
     def _cyclist(self, sketch: Sketch, moment: Moment) -> list[_Layer]:
         draw_bicycle(sketch, self.paint, moment.travelled)
@@ -146,14 +152,16 @@ class _Performer:
         if moment.speed < STILL or towards < 0.5:
             return None
         nose, half = self.car.length / 2, self.car.width * 0.36
-        corners = np.array([
-            (
-                moment.x + nose * sin(moment.heading) + side * half * cos(moment.heading),
-                0.55,
-                moment.z + nose * cos(moment.heading) - side * half * sin(moment.heading),
-            )
-            for side in (-1, 1)
-        ])
+        corners = np.array(
+            [
+                (
+                    moment.x + nose * sin(moment.heading) + side * half * cos(moment.heading),
+                    0.55,
+                    moment.z + nose * cos(moment.heading) - side * half * sin(moment.heading),
+                )
+                for side in (-1, 1)
+            ]
+        )
         return camera.project(corners) if corners[:, 2].min() > 1 else None
 
 
@@ -169,7 +177,12 @@ def draw_parcel(sketch: Sketch, up: float, forward: float, half: float) -> None:
     top = [(wide, high, near), (wide, high, far), (-wide, high, far), (-wide, high, near)]
     for face in (front, back, right, left, top):
         sketch.panel(face, CARDBOARD, bias=0.05, gloss=0.12)
-    tape = [(0.04, high + 0.004, near), (0.04, high + 0.004, far), (-0.04, high + 0.004, far), (-0.04, high + 0.004, near)]
+    tape = [
+        (0.04, high + 0.004, near),
+        (0.04, high + 0.004, far),
+        (-0.04, high + 0.004, far),
+        (-0.04, high + 0.004, near),
+    ]
     sketch.panel(tape, (214, 190, 150), bias=0.08, gloss=0.1)
 
 
@@ -216,7 +229,7 @@ class SceneRenderer:
         self._glow(image, time)
         self.precipitation.apply(image, time)
         self._write_stamp(image, int(time))
-        frame = av.VideoFrame.from_image(image).reformat(format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(format="yuv420p")
         truth = FrameTruth(index=index, time=round(time, 4), objects=tuple(self._truth(layers)))
         return self._noise.apply(frame, index), truth
 
@@ -262,7 +275,7 @@ class SceneRenderer:
             return
         moment, half_width, half_length, height = foot
         strength = shadow_strength(self.script.light) * min(1.0, self.lighting.level(time))
-        reach = 0.55 * height if self.script.light.sky in {Sky.DAY} else 0.1 * height
+        reach = 0.55 * height if self.script.light.sky is Sky.DAY else 0.1 * height
         corners = []
         for shift in (0.0, reach):
             for side, end in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
@@ -353,7 +366,16 @@ def _darken(image: Image.Image, outline: NDArray[np.float64], strength: float) -
 def _shine(image: Image.Image, seen: NDArray[np.float64], radius: float, power: float, colour: Colour) -> None:
     """Add a soft disc of light."""
     size = max(4, int(radius * 2))
-    disc = Image.radial_gradient("L").resize((size, size)).point([round(power * (255 - v) ** 2 / 255) if v < 180 else round(power * 22 * max(0, 255 - v) / 75) for v in range(256)])
+    disc = (
+        Image.radial_gradient("L")
+        .resize((size, size))
+        .point(
+            [
+                round(power * (255 - v) ** 2 / 255) if v < 180 else round(power * 22 * max(0, 255 - v) / 75)
+                for v in range(256)
+            ]
+        )
+    )
     left, top = int(seen[0] - size / 2), int(seen[1] - size / 2)
     box = (max(0, left), max(0, top), min(image.width, left + size), min(image.height, top + size))
     if box[2] <= box[0] or box[3] <= box[1]:

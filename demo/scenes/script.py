@@ -158,7 +158,7 @@ class Way:
         self.travelled = np.cumsum(lengths)
         self.heading = self._headings(step_x, step_z)
 
-    def _headings(self, step_x: NDArray[np.float64], step_z: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _headings(self, step_x: NDArray[np.floating], step_z: NDArray[np.floating]) -> NDArray[np.floating]:
         headings = np.empty(len(step_x))
         heading, known = self.actor.faces, False
         for index, (across, ahead, speed) in enumerate(zip(step_x, step_z, self.speed, strict=True)):
@@ -186,7 +186,7 @@ class Way:
         )
 
 
-def _smooth(values: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+def _smooth(values: NDArray[np.floating], seconds: float) -> NDArray[np.floating]:
     """Average over a window, twice; the ends are held."""
     width = max(1, int(seconds / STEP)) | 1
     kernel = np.ones(width) / width

@@ -1,7 +1,7 @@
 """The places where scenes happen: a front door, a driveway, a garden and a street.
 
-Each is painted once, at twice the picture's size, from its plan in metres: ground materials by the world point below each
-pixel, walls as textures in perspective, plants as clumps of leaves. What can stand before an actor is kept apart.
+Each is painted once, at twice the picture's size, from its plan in metres: ground materials by the world point below
+each pixel, walls as textures in perspective, plants as clumps of leaves. What can stand before an actor is kept apart.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from functools import lru_cache
 from random import Random
 from zlib import crc32
 
-from PIL import Image, ImageDraw, ImageFilter
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
 
 from . import textures
 from .geometry import NEAR, Camera, Points
@@ -108,9 +108,10 @@ class Painter:
         self.pixels = np.zeros((self.size[1], self.size[0], 3), np.float32)
 
     def sky(self, clouds: float) -> None:
+        """Paint the sky down to the horizon."""
         horizon = max(2, int(self.big.horizon()) + 4)
         image = textures.sky(
-            self.size[0], horizon, (118, 158, 204), (206, 220, 230), clouds, self.rng.randrange(1 << 30)
+            (self.size[0], horizon), (118, 158, 204), (206, 220, 230), clouds, self.rng.randrange(1 << 30)
         )
         self.pixels[:horizon] = np.asarray(image, np.float32)[: self.size[1]]
 
@@ -201,7 +202,7 @@ class Painter:
         seen = self.big.project(np.array(_before(corners)))
         ImageDraw.Draw(self.image).polygon(seen[:, :2].ravel().tolist(), fill=shade(colour, brightness))
 
-    def front(
+    def front(  # noqa: PLR0917 - a rectangle and its distance
         self, left: float, right: float, low: float, high: float, z: float, colour: Colour, brightness: float = 1.0
     ) -> None:
         """Paint a panel that faces the camera at a distance."""
@@ -421,9 +422,7 @@ def _front_door(rng: Random, jitter: float) -> Setting:
     painter.tree(-7.0, 16.5, 6.5)
     _porch_post(painter, -2.3, 2.4)
     painter.bush(2.35, 2.75, 0.85, keep=True)
-    return painter.finish(
-        "front_door", [Lamp(x=1.5, y=2.4, z=0.9, reach=3.6), Lamp(x=-9, y=5, z=15, reach=5.5)]
-    )
+    return painter.finish("front_door", [Lamp(x=1.5, y=2.4, z=0.9, reach=3.6), Lamp(x=-9, y=5, z=15, reach=5.5)])
 
 
 def _porch_post(painter: Painter, x: float, z: float) -> None:
@@ -456,9 +455,7 @@ def _driveway(rng: Random, jitter: float) -> Setting:
     painter.tree(-8.0, 12.5, 6.0)
     painter.bush(4.4, 6.3, 0.8)
     painter.bush(-3.6, 11.6, 1.0)
-    return painter.finish(
-        "driveway", [Lamp(x=-3.6, y=2.9, z=5.5, reach=5.0), Lamp(x=9, y=5.5, z=17, reach=6.0)]
-    )
+    return painter.finish("driveway", [Lamp(x=-3.6, y=2.9, z=5.5, reach=5.0), Lamp(x=9, y=5.5, z=17, reach=6.0)])
 
 
 def _garden(rng: Random, jitter: float) -> Setting:
@@ -471,8 +468,8 @@ def _garden(rng: Random, jitter: float) -> Setting:
         z = 4.3 + step * 1.2
         painter.area([(1.2, z), (2.0, z), (2.0, z + 0.6), (1.2, z + 0.6)], rng.choice(PAVING))
     painter.finish_ground()
-    for x in range(-24, 24, 7):
-        painter.bush(x, 22, rng.uniform(3.5, 6.0))
+    for far in range(-24, 24, 7):
+        painter.bush(far, 22, rng.uniform(3.5, 6.0))
     fence = textures.boards(26, 1.8, rng.choice(WOOD), rng)
     painter.wall([(-13, 1.8, 14), (13, 1.8, 14), (13, 0, 14), (-13, 0, 14)], fence)
     _shed(painter, 4.6, 11.2)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import cos, hypot, pi, sin
 
-from PIL import Image, ImageDraw
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from .geometry import Camera, Points, place
 
@@ -97,7 +97,7 @@ class Sketch:
             self.limb(pair, colour, bias=bias)
 
     def panel(self, corners: Sequence[Point], colour: Colour, *, bias: float = 0.0, gloss: float = 0.0) -> None:
-        """Add a flat panel, lit by the sun, if it faces the camera (corners run counter-clockwise as seen from outside)."""
+        """Add a flat panel, lit by the sun, if it faces the camera: its corners then run counter-clockwise."""
         world = place(np.array(corners), self.x, self.z, self.heading)
         normal = np.cross(world[2] - world[0], world[1] - world[0])
         length = float(np.linalg.norm(normal))

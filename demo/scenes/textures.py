@@ -2,9 +2,9 @@
 
 from random import Random
 
-from PIL import Image, ImageDraw, ImageFilter
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
 
 from .sketch import Colour, shade
 
@@ -114,8 +114,9 @@ def leaves(width: int, height: int, colour: Colour, rng: Random) -> Image.Image:
     return image.reduce(2)
 
 
-def sky(width: int, height: int, top: Colour, bottom: Colour, clouds: float, seed: int) -> Image.Image:
+def sky(size: tuple[int, int], top: Colour, bottom: Colour, clouds: float, seed: int) -> Image.Image:
     """Return a gradient with soft clouds (0 none, 1 overcast)."""
+    width, height = size
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     pixels = np.array(top, np.float32) * (1 - ramp) + np.array(bottom, np.float32) * ramp
     pixels = np.repeat(pixels, width, axis=1)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
 
 import av
 from av.video.stream import VideoStream
@@ -29,7 +28,7 @@ def scene(name: str, seconds: float | None = None) -> SceneScript:
 def frames(script: SceneScript, fps: float = 15.0) -> Iterator[tuple[NDArray[np.uint8], FrameTruth]]:
     """Yield the frames of a scene as (720, 1280, 3) RGB without encoding them."""
     for frame, truth in SceneRenderer(script, fps).frames():
-        yield frame.to_ndarray(format="rgb24"), truth
+        yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), truth
 
 
 def render(name: str, path: Path, *, seconds: float | None = None, fps: float = 15.0) -> GroundTruth:
@@ -65,7 +64,7 @@ def _open_stream(container: av.container.OutputContainer, renderer: SceneRendere
     key = str(max(1, round(fps * KEY_SECONDS)))
     # One slice thread and no B frames: the same bytes each time, and a stream that starts at once.
     options = {"preset": "veryfast", "crf": "24", "g": key, "keyint_min": key, "bf": "0", "threads": "1"}
-    stream = cast("VideoStream", container.add_stream("libx264", rate=rate, options=options))
+    stream = container.add_stream("libx264", rate=rate, options=options)
     stream.width, stream.height = renderer.camera.width, renderer.camera.rows
     stream.pix_fmt = "yuv420p"
     return stream

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from random import Random
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from .script import Light, Sky, Weather
 from .settings import Setting
@@ -18,6 +18,9 @@ AMBIENT = {
     Sky.INFRARED: (0.14, 0.14, 0.14),
 }
 """What is left of the daylight, per channel."""
+type Points = tuple[tuple[float, float], ...]
+"""Seconds and value, between which is interpolated."""
+
 MIST = (206, 210, 214)
 
 
@@ -66,8 +69,8 @@ class Lighting:
     def __init__(self, setting: Setting, light: Light) -> None:
         """Work out how far each lamp of the place reaches."""
         self.light = light
-        self.pools = []
-        distance = _distances(setting)
+        self.pools: list[tuple[NDArray[np.float32], tuple[float, float, float], Points]] = []
+        distance = _Distances(setting)
         if light.sky is Sky.INFRARED:
             self.pools.append((_beam(setting), (1.0, 1.0, 1.0), ((0.0, 1.0),)))
         for lamp, points in zip(setting.lamps, light.lamps, strict=False):
@@ -104,7 +107,9 @@ class Lighting:
         return self._map
 
 
-class _distances:  # noqa: N801 - a closure over the world point of every pixel
+class _Distances:
+    """How far each pixel's world point is from another, metres."""
+
     def __init__(self, setting: Setting) -> None:
         camera = setting.camera
         rows, columns = np.mgrid[0 : camera.rows, 0 : camera.width].astype(np.float32)
@@ -113,7 +118,8 @@ class _distances:  # noqa: N801 - a closure over the world point of every pixel
         self.y = np.clip(camera.height - ((rows - camera.horizon()) / camera.focal) * self.z, 0, 20)
 
     def __call__(self, x: float, y: float, z: float) -> NDArray[np.float32]:
-        return np.sqrt((self.x - x) ** 2 + (self.y - y) ** 2 + (self.z - z) ** 2)
+        distance: NDArray[np.float32] = np.sqrt((self.x - x) ** 2 + (self.y - y) ** 2 + (self.z - z) ** 2)
+        return distance
 
 
 def _beam(setting: Setting) -> NDArray[np.float32]:
