@@ -27,6 +27,7 @@ from custom_components.nemotron_security.vision.sources import (
     SourceError,
     StillsSource,
     StreamSource,
+    _Backlog,
     open_source,
 )
 
@@ -591,6 +592,29 @@ def test_first_frame_comes_soon(clip: Path) -> None:
         begin = time.monotonic()
         take(stream(url), count=1)
         assert time.monotonic() - begin < 1.5
+
+
+def test_a_decoder_that_falls_behind_takes_key_frames_until_it_caught_up(clip: Path) -> None:
+    """Key frames are every tenth. The clock runs twice as fast as the stream for a while, then stands still."""
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        backlog, now, seen = _Backlog(video), 1000.0, []
+        for picture in container.decode(video):
+            seen.append(round(picture.time * 25))
+            now += 0.2 if picture.time < 0.6 else 0.0
+            backlog.note(picture.time, now)
+    assert seen[:8] == list(range(8))
+    skipped = [number for number in seen if number > 13]
+    assert skipped[0] % 10 == 0
+    assert all(number % 10 == 0 for number in skipped[:2])
+
+
+def test_a_camera_whose_clock_is_a_little_wrong_is_not_behind(clip: Path) -> None:
+    with av.open(str(clip)) as container:
+        backlog = _Backlog(video := container.streams.video[0])
+        for second in range(100_000):
+            backlog.note(second * 0.9995, float(second))
+        assert video.codec_context.skip_frame == "DEFAULT"
 
 
 # --- RTSP ---------------------------------------------------------------------------------------------------------

@@ -80,7 +80,9 @@ class NcnnDetector:
         output = self._run(_to_input(grey, box, self.width, self.height))
         check_shape(output.shape, len(self.labels))
         if not np.isfinite(output).all():
-            raise DetectorError(Problem.MODEL_CORRUPT, "the model gives numbers that are none")
+            raise DetectorError(
+                Problem.MODEL_CORRUPT, "model.ncnn.bin holds other weights: what the model gives are not numbers"
+            )
 
 
 def _to_input(picture: Picture, box: Letterbox, width: int, height: int) -> Any:
