@@ -1,6 +1,7 @@
 """The one thread that makes JPEGs, so that neither the sources nor the detector wait for them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 import logging
 import queue
 import threading
@@ -15,8 +16,9 @@ class Album:
 
     def __init__(self) -> None:
         """Start the thread."""
-        self._jobs: queue.Queue[Callable[[], None]] = queue.Queue(_LIMIT)
-        threading.Thread(target=self._run, name="album", daemon=True).start()
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(_LIMIT)
+        self._thread = threading.Thread(target=self._run, name="album", daemon=True)
+        self._thread.start()
 
     def do(self, job: Callable[[], None]) -> bool:
         """Run this job soon; False if there is no room for it."""
@@ -26,9 +28,14 @@ class Album:
             return False
         return True
 
+    def stop(self, timeout: float) -> None:
+        """Do what is queued, at most `timeout` seconds long, and end the thread."""
+        with suppress(queue.Full):
+            self._jobs.put(None, timeout=timeout)
+        self._thread.join(timeout)
+
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
+        while (job := self._jobs.get()) is not None:
             try:
                 job()
             except Exception:

@@ -73,6 +73,7 @@ class Worker:
         for camera in cameras:
             camera.stop()
         self._inference.stop(0.5)
+        self._album.stop(0.2)
         self.outbox.close(0.5)
 
     def _heartbeat(self) -> Heartbeat:

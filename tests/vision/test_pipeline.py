@@ -1,0 +1,185 @@
+"""One camera's way from frames to tracks, with a detector that really looks at the pixels."""
+
+from collections.abc import Iterable
+from itertools import count
+
+import numpy as np
+import pytest
+
+from custom_components.nemotron_security.vision.detectors import DetectorError
+from custom_components.nemotron_security.vision.frames import Frame
+from custom_components.nemotron_security.vision.messages import (
+    CameraConfig,
+    DetectorConfig,
+    FrameTracks,
+    MotionState,
+    Problem,
+    Report,
+    Source,
+    SourceKind,
+    TrackPicture,
+)
+from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Stages
+
+from .blobs import SQUARE, BlobDetector, frame, loaded, walk
+
+
+def _config(**changes: object) -> CameraConfig:
+    return CameraConfig(camera_id="yard", source=Source(kind=SourceKind.STILLS), **changes)  # type: ignore[arg-type]
+
+
+def _run(frames: Iterable[Frame], pipeline: CameraPipeline, detector: LoadedDetector) -> list[Report]:
+    return [report for picture in frames for report in pipeline.step(picture, detector)]
+
+
+def _of[T: Report](kind: type[T], reports: Iterable[Report]) -> list[T]:
+    return [report for report in reports if isinstance(report, kind)]
+
+
+def test_an_object_is_confirmed_within_half_a_second_of_its_appearance() -> None:
+    reports = _run(walk(4.0, start=2.0), CameraPipeline(_config(), count(100)), loaded())
+    confirmed = next(report for report in _of(FrameTracks, reports) if any(t.confirmed for t in report.tracks))
+    assert confirmed.captured_at - 2.0 <= 0.5
+    (track,) = confirmed.tracks
+    assert (track.track_id, track.label, track.moved) == (100, "person", True)
+    left = 20 + int((confirmed.captured_at - 2.0) * 15) * 6
+    assert np.allclose(track.box, (left, 120, left + SQUARE, 120 + SQUARE), atol=12)
+
+
+def test_motion_begins_with_the_object_and_ends_two_seconds_after_it() -> None:
+    reports = _run(walk(8.0, start=2.0, until=4.0), CameraPipeline(_config(), count(1)), loaded())
+    began, ended = _of(MotionState, reports)
+    assert (began.active, ended.active) == (True, False)
+    assert 2.0 <= began.at <= 2.3
+    assert 5.5 <= ended.at <= 7.0
+
+
+def test_a_track_ends_when_the_object_is_gone() -> None:
+    reports = _of(FrameTracks, _run(walk(9.0, start=1.0, until=3.0), CameraPipeline(_config(), count(1)), loaded()))
+    ended = [report for report in reports if report.ended]
+    assert len(ended) == 1
+    assert ended[0].ended[0].last_seen_at == pytest.approx(3.0, abs=0.25)
+    assert ended[0].captured_at < 7.0
+    assert not ended[0].tracks
+
+
+def test_an_empty_scene_is_looked_at_once() -> None:
+    detector = BlobDetector()
+    reports = _run(walk(10.0, start=99.0), CameraPipeline(_config(), count(1)), LoadedDetector(detector, 0.5))
+    assert detector.looks == 1
+    assert not _of(MotionState, reports)
+
+
+def test_what_stands_still_is_looked_at_every_other_second() -> None:
+    detector = BlobDetector()
+    frames = [frame(number, 200) for number in range(1, 60 * 15)]
+    reports = _run(frames, CameraPipeline(_config(), count(1)), LoadedDetector(detector, 0.5))
+    last = _of(FrameTracks, reports)[-1]
+    assert last.tracks[0].stationary
+    assert not last.tracks[0].moved
+    looks = [report.captured_at for report in _of(FrameTracks, reports) if report.captured_at > 20]
+    assert 1.9 < min(np.diff(looks)) <= max(np.diff(looks)) < 2.5
+
+
+def test_fewer_frames_are_looked_at_than_come() -> None:
+    pipeline, fast = CameraPipeline(_config(fps=3.0), count(1)), loaded()
+    due = [picture.captured_at for picture in walk(6.0, start=99.0) if pipeline.notice(picture).due]
+    assert len(due) == pytest.approx(18, abs=1)
+    reports = _of(FrameTracks, _run(walk(4.0, start=1.0), CameraPipeline(_config(fps=3.0), count(1)), fast))
+    gaps = np.diff([report.captured_at for report in reports if report.tracks])
+    assert gaps[0] < 0.25, "a new object is looked at twice as often"
+    assert np.median(gaps[-4:]) == pytest.approx(1 / 3, abs=0.07)
+
+
+def test_without_detection_nothing_is_reported() -> None:
+    assert not _run(walk(4.0), CameraPipeline(_config(detect=False), count(1)), loaded())
+
+
+def test_switching_detection_off_ends_motion_and_tracks() -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    _run(walk(2.0), pipeline, detector)
+    pipeline.config = _config(detect=False)
+    (report,) = pipeline.notice(frame(40, 300)).reports
+    assert isinstance(report, MotionState)
+    assert not report.active
+    (look,) = pipeline.clear()
+    assert look.news
+    assert not look.tracks.tracks
+    assert [track.track_id for track in look.tracks.ended] == [1]
+    assert pipeline.clear() == ()
+
+
+def test_only_watched_labels_count() -> None:
+    reports = _of(FrameTracks, _run(walk(3.0), CameraPipeline(_config(labels=("car",)), count(1)), loaded()))
+    assert reports
+    assert not any(report.tracks for report in reports)
+
+
+def test_an_unsure_detection_is_never_confirmed() -> None:
+    pipeline = CameraPipeline(_config(confidence=0.8), count(1))
+    reports = _run(walk(4.0), pipeline, loaded(score=0.6))
+    assert any(report.tracks for report in _of(FrameTracks, reports))
+    assert not any(track.confirmed for report in _of(FrameTracks, reports) for track in report.tracks)
+    assert not _of(TrackPicture, reports)
+
+
+@pytest.mark.parametrize("change", ["size", "labels"])
+def test_what_makes_old_tracks_void_ends_them(change: str) -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    _run(walk(2.0), pipeline, detector)
+    if change == "labels":
+        pipeline.config = _config(labels=("person", "car"))
+    size = (320, 240) if change == "size" else (640, 360)
+    reports = [
+        report
+        for number in range(31, 50)
+        for report in pipeline.step(frame(number, number * 3, size=size), detector)
+        if isinstance(report, FrameTracks)
+    ]
+    assert [track.track_id for track in reports[0].ended] == [1]
+    assert (reports[-1].width, reports[-1].height) == size
+    assert [track.track_id for track in reports[-1].tracks] == [2]
+
+
+def test_news_is_what_must_not_be_lost() -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    news: list[tuple[bool, bool]] = []
+    for picture in walk(9.0, start=1.0, until=4.0):
+        glance = pipeline.notice(picture)
+        if glance.motion is None:
+            continue
+        before = {(track.track_id, track.confirmed) for track in pipeline.latest.tracks} if pipeline.latest else set()
+        for look in pipeline.look(picture, glance.motion, detector):
+            after = {(track.track_id, track.confirmed) for track in look.tracks.tracks}
+            news.append((look.news, bool(after - before or look.tracks.ended)))
+    assert all(told == expected for told, expected in news)
+    assert 2 <= sum(told for told, _ in news) <= 4
+
+
+def test_a_track_is_pictured_at_its_confirmation_and_when_it_looks_better() -> None:
+    empty = [frame(number, None) for number in range(1, 15)]
+    # It comes in from the left border, cut off at first.
+    frames = empty + [frame(number, -50 + (number - 15) * 5) for number in range(15, 75)]
+    reports = _run(frames, CameraPipeline(_config(), count(1)), loaded())
+    confirmed_at = next(
+        report.captured_at for report in _of(FrameTracks, reports) if any(track.confirmed for track in report.tracks)
+    )
+    pictures = _of(TrackPicture, reports)
+    assert pictures[0].captured_at == confirmed_at
+    assert 2 <= len(pictures) <= 4
+    assert min(np.diff([picture.captured_at for picture in pictures])) >= 0.2
+    assert pictures[-1].box.width > pictures[0].box.width
+    assert all(picture.data.startswith(b"\xff\xd8") for picture in pictures)
+
+
+def test_the_stages_of_a_step_are_timed() -> None:
+    stages = Stages()
+    _run(walk(2.0), CameraPipeline(_config(), count(1), stages), loaded())
+    assert {"grey", "motion", "regions", "convert", "detect", "tracker", "pictures"} == stages.seconds.keys()
+    assert all(seconds > 0 for seconds in stages.seconds.values())
+
+
+def test_an_unknown_plug_in_is_refused() -> None:
+    with pytest.raises(DetectorError) as error:
+        LoadedDetector.load(DetectorConfig(plugin="crystal_ball"))
+    assert error.value.problem is Problem.MODEL_MISSING

@@ -1,0 +1,372 @@
+"""The worker process and its parts."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+import logging
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from custom_components.nemotron_security.vision import inference as inference_module, wire
+from custom_components.nemotron_security.vision.album import Album
+from custom_components.nemotron_security.vision.cameras import Camera
+from custom_components.nemotron_security.vision.detectors import DetectorError
+from custom_components.nemotron_security.vision.frames import Frame
+from custom_components.nemotron_security.vision.inference import Inference
+from custom_components.nemotron_security.vision.messages import (
+    CameraConfig,
+    CameraState,
+    CameraStatus,
+    DetectorConfig,
+    DetectorState,
+    FrameTracks,
+    Heartbeat,
+    LogLine,
+    Message,
+    MotionState,
+    Problem,
+    Ready,
+    Report,
+    Shutdown,
+    Source,
+    SourceKind,
+    StartCamera,
+)
+from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
+from custom_components.nemotron_security.vision.outbox import LogForwarder, Outbox
+from custom_components.nemotron_security.vision.pipeline import LoadedDetector
+
+from .blobs import BlobDetector, frame, write_video
+
+VISION = Path(__file__).resolve().parents[2] / "custom_components" / "nemotron_security" / "vision"
+PATIENCE = 60.0
+
+
+# --- the process ----------------------------------------------------------------------------------------------------
+
+
+type Worker = subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    command = [sys.executable, "-I", str(VISION), "--worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def _read(process: Worker) -> Message | None:
+    assert process.stdout is not None
+    return wire.read(process.stdout)  # type: ignore[arg-type]
+
+
+def _send(process: Worker, data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
+def test_the_first_message_is_ready_and_heartbeats_follow(worker: Worker) -> None:
+    ready = _read(worker)
+    assert isinstance(ready, Ready)
+    assert ready.pid == worker.pid
+    beats = [_read(worker) for _ in range(2)]
+    assert all(isinstance(beat, Heartbeat) and beat.cameras == () and beat.inference_ms is None for beat in beats)
+    assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_it_leaves_when_its_parent_is_gone(worker: Worker, tmp_path: Path, busy: bool) -> None:  # noqa: FBT001
+    assert isinstance(_read(worker), Ready)
+    if busy:
+        video = write_video(tmp_path / "walk.mp4", seconds=1.0)
+        source = Source(kind=SourceKind.FILE, location=str(video))
+        _send(worker, wire.encode(StartCamera(config=CameraConfig(camera_id="door", source=source))))
+        while not (isinstance(report := _read(worker), CameraState) and report.status is CameraStatus.ONLINE):
+            assert report is not None
+    assert worker.stdin is not None
+    worker.stdin.close()
+    begun = time.monotonic()
+    assert worker.wait(PATIENCE) == 0
+    assert time.monotonic() - begun < 4.0
+
+
+@pytest.mark.parametrize("end", ["shutdown", "sigterm"])
+def test_it_ends_when_told(worker: Worker, end: str) -> None:
+    assert isinstance(_read(worker), Ready)
+    if end == "shutdown":
+        _send(worker, wire.encode(Shutdown()))
+    else:
+        worker.send_signal(signal.SIGTERM)
+    assert worker.wait(PATIENCE) == 0
+
+
+def test_ctrl_c_is_not_for_the_worker(worker: Worker) -> None:
+    assert isinstance(_read(worker), Ready)
+    worker.send_signal(signal.SIGINT)
+    assert isinstance(_read(worker), Heartbeat)
+    assert worker.poll() is None
+
+
+def test_garbage_on_the_pipe_ends_it_with_a_word(worker: Worker) -> None:
+    assert isinstance(_read(worker), Ready)
+    _send(worker, b"\x05\x00\x00\x00\x00\x00\x00\x00wrong" + bytes(100))
+    lines = []
+    while (report := _read(worker)) is not None:
+        lines += [report.message] if isinstance(report, LogLine) else []
+    assert worker.wait(PATIENCE) == 0
+    assert any("cannot be understood" in line for line in lines)
+
+
+def test_what_is_printed_never_gets_among_the_messages() -> None:
+    program = (
+        "import os, runpy, sys, types\n"
+        f"runpy.run_path({str(VISION / '__main__.py')!r}, run_name='main')['_register']()\n"
+        "from vision.worker import _claim_stdout\n"
+        "reports = _claim_stdout()\n"
+        "print('a stray print', flush=True)\n"
+        "os.write(1, b'and one of a library in C')\n"
+        "reports.write(b'a message')\n"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, timeout=PATIENCE, check=True)
+    assert done.stdout == b"a message"
+    assert done.stderr == b"a stray print\nand one of a library in C"
+
+
+# --- the outgoing queue ---------------------------------------------------------------------------------------------
+
+
+def _tracks(number: int) -> FrameTracks:
+    return FrameTracks(camera_id="c" * 1000, frame_id=number, captured_at=1.0, width=1, height=1, tracks=())
+
+
+def test_a_parent_that_does_not_read_costs_bounded_memory() -> None:
+    reader, writer = os.pipe()
+    outbox = Outbox(os.fdopen(writer, "wb", buffering=0), soft_limit=50_000, hard_limit=200_000)
+    taken = [outbox.put(_tracks(number), droppable=True) for number in range(500)]
+    assert 30 < sum(taken) < 300
+    blocked = threading.Thread(target=lambda: [outbox.put(_tracks(1000 + number)) for number in range(500)])
+    blocked.start()
+    blocked.join(0.3)
+    assert blocked.is_alive(), "what must not be lost waits"
+    assert outbox._size <= 210_000
+    with os.fdopen(reader, "rb") as stream:
+        kept = [wire.read(stream) for _ in range(sum(taken) + 500)]
+    blocked.join(PATIENCE)
+    ids = [report.frame_id for report in kept if isinstance(report, FrameTracks)]
+    assert ids[-500:] == list(range(1000, 1500))
+    assert ids == sorted(ids)
+
+
+def test_closing_frees_whoever_waits_and_sends_what_is_left() -> None:
+    reader, writer = os.pipe()
+    outbox = Outbox(os.fdopen(writer, "wb", buffering=0))
+    outbox.put(_tracks(1))
+    outbox.close(5.0)
+    assert not outbox.put(_tracks(2))
+    os.set_blocking(reader, False)
+    with os.fdopen(reader, "rb", buffering=0) as stream:
+        assert wire.read(stream) == _tracks(1)
+
+
+def test_a_closed_pipe_is_no_crash() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    outbox = Outbox(os.fdopen(writer, "wb", buffering=0), hard_limit=0)
+    outbox.put(_tracks(1))
+    outbox._thread.join(PATIENCE)
+    assert not outbox.put(_tracks(2))
+
+
+def test_log_records_travel_redacted_with_their_level_and_trace() -> None:
+    lines: list[Report] = []
+
+    class Box(Outbox):
+        def __init__(self) -> None:
+            """No thread."""
+
+        def put(self, report: Report, *, droppable: bool = False) -> bool:
+            lines.append(report)
+            return droppable
+
+    logger = logging.getLogger("test.forward")
+    logger.handlers, logger.propagate = [LogForwarder(Box())], False
+    try:
+        raise ValueError("http://me:hunter2@host/?key=1")  # noqa: TRY301
+    except ValueError:
+        logger.exception("Opening %s failed", "rtsp://me:hunter2@host/x")
+    (line,) = lines
+    assert isinstance(line, LogLine)
+    assert (line.level, line.logger) == (logging.ERROR, "test.forward")
+    assert "Traceback" in line.message
+    assert "rtsp://***@host/x" in line.message
+    assert "hunter2" not in line.message
+
+
+# --- the inference thread -------------------------------------------------------------------------------------------
+
+
+class _Viewer:
+    """A camera that only notes what it is asked to look at."""
+
+    def __init__(self, log: list[tuple[str, int]], name: str, gate: threading.Event) -> None:
+        self._log, self._name, self._gate = log, name, gate
+        self.error: Exception | None = None
+
+    def look(self, picture: Frame, motion: Motion, loaded: LoadedDetector) -> None:
+        self._log.append((self._name, picture.frame_id))
+        self._gate.wait(PATIENCE)
+        if self.error is not None:
+            raise self.error
+
+
+def _until(test: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not test():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def blobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoadedDetector, "load", lambda _: LoadedDetector(BlobDetector(), 0.5))
+
+
+@pytest.fixture
+def states() -> list[DetectorState]:
+    return []
+
+
+@pytest.fixture
+def inference(states: list[DetectorState]) -> Iterator[Inference]:
+    running = Inference(states.append)
+    yield running
+    running.stop(PATIENCE)
+    assert not running._thread.is_alive()
+
+
+@pytest.mark.usefixtures("blobs")
+def test_cameras_take_turns_and_only_fresh_frames_are_looked_at(
+    inference: Inference, states: list[DetectorState]
+) -> None:
+    log: list[tuple[str, int]] = []
+    gate = threading.Event()
+    busy, quiet = _Viewer(log, "busy", gate), _Viewer(log, "quiet", gate)
+    inference.set_detector(DetectorConfig())
+    _until(lambda: bool(states))
+    assert states[0].problem is None
+    assert inference.submit(busy, frame(1, None), NO_MOTION)
+    _until(lambda: bool(log))
+    assert inference.submit(busy, frame(2, None), NO_MOTION)
+    assert inference.submit(quiet, frame(1, None), NO_MOTION)
+    assert not inference.submit(busy, frame(3, None), NO_MOTION)
+    assert not inference.submit(busy, frame(4, None), NO_MOTION)
+    gate.set()
+    _until(lambda: len(log) == 3)
+    assert log == [("busy", 1), ("busy", 4), ("quiet", 1)]
+    assert (inference.take_mean_ms() or 0) > 0
+    assert inference.take_mean_ms() is None
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_detector_that_fails_is_reported_and_loaded_again(
+    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_module, "_RETRY", 0.2)
+    log: list[tuple[str, int]] = []
+    viewer = _Viewer(log, "door", threading.Event())
+    viewer._gate.set()
+    inference.set_detector(DetectorConfig())
+    _until(lambda: len(states) == 1)
+    viewer.error = ValueError("one camera's own trouble")
+    inference.submit(viewer, frame(1, None), NO_MOTION)
+    _until(lambda: len(log) == 1)
+    viewer.error = DetectorError(Problem.MODEL_CORRUPT, "broke")
+    inference.submit(viewer, frame(2, None), NO_MOTION)
+    _until(lambda: len(states) == 3)
+    assert [state.problem for state in states] == [None, Problem.MODEL_CORRUPT, None]
+
+
+def test_a_model_that_is_missing_is_used_once_it_is_there(
+    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(inference_module, "_RETRY", 0.1)
+    inference.set_detector(DetectorConfig(model=str(tmp_path / "later")))
+    _until(lambda: bool(states))
+    time.sleep(0.5)
+    assert [state.problem for state in states] == [Problem.MODEL_MISSING], "the same trouble is told once"
+    monkeypatch.setattr(LoadedDetector, "load", lambda _: LoadedDetector(BlobDetector(), 0.5))
+    _until(lambda: len(states) == 2)
+    assert states[1].labels == ("person", "car")
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_detector_that_never_returns_is_noticed(
+    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_module, "_HUNG", 0.1)
+    gate = threading.Event()
+    inference.set_detector(DetectorConfig())
+    _until(lambda: bool(states))
+    assert not inference.hung
+    inference.submit(_Viewer([], "door", gate), frame(1, None), NO_MOTION)
+    _until(lambda: inference.hung)
+    gate.set()
+    _until(lambda: not inference.hung)
+
+
+# --- a camera with its threads ----------------------------------------------------------------------------------------
+
+
+class _Listener(Outbox):
+    """Keeps the reports instead of writing them."""
+
+    def __init__(self) -> None:
+        """No thread."""
+        self.reports: list[tuple[float, Report]] = []
+
+    def put(self, report: Report, *, droppable: bool = False) -> bool:
+        self.reports.append((time.monotonic(), report))
+        return True
+
+    def of[T: Report](self, kind: type[T]) -> list[T]:
+        return [report for _, report in self.reports if isinstance(report, kind)]
+
+
+@pytest.mark.usefixtures("blobs")
+def test_a_camera_that_ends_takes_its_motion_and_tracks_with_it(
+    inference: Inference, states: list[DetectorState], tmp_path: Path
+) -> None:
+    inference.set_detector(DetectorConfig())
+    _until(lambda: bool(states))
+    listener = _Listener()
+    video = write_video(tmp_path / "walk.mp4", seconds=3.0)
+    source = Source(kind=SourceKind.FILE, location=str(video), loop=False)
+    album = Album()
+    camera = Camera(
+        CameraConfig(camera_id="door", source=source),
+        outbox=listener,
+        inference=inference,
+        album=album,
+        track_ids=count(1),
+    )
+    _until(lambda: any(state.problem is Problem.SOURCE_ENDED for state in listener.of(CameraState)))
+    camera.join(PATIENCE)
+    assert not camera._thread.is_alive(), "a file that is played once is not opened again"
+    assert [state.status for state in listener.of(CameraState)] == ["unknown", "online", "offline"]
+    assert [state.active for state in listener.of(MotionState)] == [True, False]
+    frames = listener.of(FrameTracks)
+    assert any(track.confirmed for report in frames for track in report.tracks)
+    assert frames[-1].tracks == ()
+    assert frames[-1].ended
+    report = camera.report()
+    assert report.last_frame_at is None
+    camera.stop()
+    album.stop(PATIENCE)
