@@ -163,6 +163,7 @@ def test_a_parent_that_does_not_read_costs_bounded_memory() -> None:
     ids = [report.frame_id for report in kept if isinstance(report, FrameTracks)]
     assert ids[-500:] == list(range(1000, 1500))
     assert ids == sorted(ids)
+    outbox.close(PATIENCE)
 
 
 def test_closing_frees_whoever_waits_and_sends_what_is_left() -> None:
