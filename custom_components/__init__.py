@@ -1,0 +1,1 @@
+"""Home Assistant finds custom integrations in this folder."""
