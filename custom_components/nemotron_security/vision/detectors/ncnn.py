@@ -86,7 +86,7 @@ class NcnnDetector:
 
 
 def _to_input(picture: Picture, box: Letterbox, width: int, height: int) -> Any:
-    """Scale and pad inside ncnn: 0.6 ms from 720p to 320, against 2.4 by swscale and more by Pillow."""
+    """Scale and pad inside ncnn: 0.4 ms from 720p to 320, against 1.7 by swscale (area) and 4.3 by Pillow."""
     pixels = np.ascontiguousarray(picture)
     inner = ncnn.Mat.from_pixels_resize(pixels, _RGB, box.width, box.height, box.inner_width, box.inner_height)
     right, bottom = width - box.inner_width - box.left, height - box.inner_height - box.top
