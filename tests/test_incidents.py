@@ -303,6 +303,16 @@ async def test_verdict_on_what_does_not_exist(incidents: Incidents, listener: Li
     assert listener.told == []
 
 
+async def test_verdict_that_the_store_refuses_holds_up_nothing(incidents: Incidents, listener: Listener) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.incidents("started"))
+    without_zone = replace(verdict(12), created_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(Exception, match="zone"):
+        await incidents.async_apply(listener.incidents("started")[0].id, without_zone)
+    incidents.handle_tracks(frame(20))
+    await until(lambda: listener.incidents("ended"))
+
+
 async def test_what_a_crash_left_open_is_ended_first(store: Store, listener: Listener, facts: dict[str, Any]) -> None:
     crashed = make(store, listener, facts)
     await crashed.async_start()
@@ -362,10 +372,10 @@ async def test_locked_store_loses_nothing(incidents: Incidents, listener: Listen
     await until(lambda: "recovered" in listener.names)
     assert listener.names == ["failed", "started", "ended", "updated", "started", "recovered"]
     assert len(listener.detections) == 6
-    first, second = listener.incidents("started")
+    first, following = listener.incidents("started")
     assert listener.incidents("ended")[0].id == first.id
     assert listener.incidents("updated")[0].picture_id is not None
-    assert second.started_at == datetime.fromtimestamp(START + 21, UTC)
+    assert following.started_at == datetime.fromtimestamp(START + 21, UTC)
 
 
 async def test_memory_is_bounded_while_the_store_fails(
@@ -440,4 +450,5 @@ async def test_rules_that_fail_at_the_timer_do_not_stop_it(
     await until(lambda: "The timer of camera" in caplog.text)
     facts["at"] = at + timedelta(seconds=1)
     incidents.handle_tracks(replace(frame(1, seen(3, 1, since=1)), camera_id="street"))
-    await until(lambda: [incident.camera_id for incident in listener.incidents("ended")].count("street"))
+    await until(lambda: len(listener.incidents("ended")) == 3)
+    assert {incident.camera_id for incident in listener.incidents("ended")} == {"door", "garden", "street"}

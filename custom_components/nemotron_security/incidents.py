@@ -168,21 +168,20 @@ class _Assess:
     incident: Incident | None = None
 
     async def async_store(self, store: Store) -> None:
-        try:
-            self.incident = await store.async_assess(self.incident_id, self.assessment)
-        except LookupError as err:
-            if not self.done.done():
-                self.done.set_exception(err)
-            return
+        self.incident = await store.async_assess(self.incident_id, self.assessment)
         if self.record:
             self.record.stored = self.incident
 
     def announce(self, listener: IncidentListener) -> None:
-        if self.incident is None:
-            return
+        assert self.incident
         if not self.done.done():
             self.done.set_result(self.incident)
         listener.incident_updated(self.incident)
+
+    def fail(self, err: Exception) -> None:
+        """Tell who waits that it was refused."""
+        if not self.done.done():
+            self.done.set_exception(err)
 
 
 @dataclass(slots=True, eq=False)
@@ -423,11 +422,6 @@ class Incidents:
         self._jobs.add(_Assess(incident_id, assessment, record, done))
         return await done
 
-    def case(self, incident_id: int) -> Case | None:
-        """Return the present facts of an incident that goes on or ended just now."""
-        record = next((record for record in self._records() if _is_stored_as(record, incident_id)), None)
-        return self._case(record.episode) if record else None
-
     def _records(self) -> Iterable[_Record]:
         return (record for camera in self._cameras.values() for record in camera.records())
 
@@ -456,7 +450,9 @@ class Incidents:
         elif ended := camera.record:
             camera.record = None
             camera.ended.append(ended)
-            self._jobs.add(_Save(ended, tell=True, assess=self._judge_again(ended)))
+            # The rules have the last word: their summary tells the whole stay. Should they fail, it ends all the same.
+            self._jobs.add(_Save(ended, tell=True, assess=True))
+            ended.assessment = self._rules(self._case(episode))
 
     def _review(self, camera: _Camera) -> None:
         """Look whether what goes on changed notably; at most once a second."""
@@ -544,16 +540,21 @@ class Incidents:
                 self._jobs.put_back(job)
                 self._note_failure(err)
                 return False
-            except LookupError as err:
-                _LOGGER.debug("Dropped what belongs to a deleted incident: %s", err)
-                continue
-            except Exception:
-                # A fault of ours must not hold up what comes after it.
-                _LOGGER.exception("Cannot store %s; it is dropped", type(job).__name__.strip("_"))
-                continue
-            self._tell(job.announce)
+            except Exception as err:  # noqa: BLE001
+                self._drop(job, err)
+            else:
+                self._tell(job.announce)
         self._note_recovery()
         return True
+
+    def _drop(self, job: _Job, err: Exception) -> None:
+        """Give up what the store refuses for good: it must not hold up what comes after it."""
+        if isinstance(job, _Assess):
+            job.fail(err)
+        elif isinstance(err, LookupError):
+            _LOGGER.debug("Dropped what belongs to a deleted incident: %s", err)
+        else:
+            _LOGGER.error("Cannot store %s; it is dropped", type(job).__name__.strip("_"), exc_info=err)
 
     def _tell(self, announce: Callable[[IncidentListener], None]) -> None:
         try:
