@@ -34,7 +34,7 @@ _CONFIRMING_HITS: Final = 3
 
 _MEASURED: Final = 0.05
 """Standard deviation of a measured edge, as a share of the object's size."""
-_ACCELERATION: Final = 1.0
+_ACCELERATION: Final = 0.3
 """Standard deviation of the velocity's change in a second, in sizes per second."""
 _FIRST_VELOCITY: Final = 2.0
 """Standard deviation of the unknown velocity of a new track, in sizes per second."""
@@ -203,6 +203,8 @@ class Tracker:
             return
         lasting = np.exp(-step / _COASTING) if step > _COASTING else 1.0
         travel = min(step, _COASTING)
+        # A hidden object keeps its size: the trend of its last measurements would soon shrink its box to nothing.
+        tracks.velocity[tracks.misses > 0, 2:] = 0.0
         tracks.position += tracks.velocity * travel
         np.maximum(tracks.position[:, 2:], 1.0, out=tracks.position[:, 2:])
         tracks.velocity *= lasting
