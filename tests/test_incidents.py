@@ -378,6 +378,20 @@ async def test_locked_store_loses_nothing(incidents: Incidents, listener: Listen
     assert following.started_at == datetime.fromtimestamp(START + 21, UTC)
 
 
+async def test_news_that_join_a_waiting_save_are_announced(
+    incidents: Incidents, listener: Listener, database: Path
+) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.detections)
+    with locked(database):
+        for second in range(1, 6):
+            incidents.handle_tracks(frame(second, seen(1, second)))
+        await until(lambda: "failed" in listener.names)
+        incidents.handle_tracks(frame(6, seen(1, 6), seen(2, 6, since=6)))
+    await until(lambda: "recovered" in listener.names)
+    assert listener.incidents("updated")[0].object_count == 2
+
+
 async def test_memory_is_bounded_while_the_store_fails(
     incidents: Incidents, listener: Listener, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,7 +403,9 @@ async def test_memory_is_bounded_while_the_store_fails(
             begin = number * 20
             incidents.handle_tracks(frame(begin, seen(number, begin, since=begin)))
             incidents.handle_picture(picture(number, begin))
-        await until(lambda: listener.told)
+            if number == 0:
+                await until(lambda: listener.told)
+        # At once, not only when the store is tried again.
         assert len(incidents._jobs) < 30 * 2 + 10 + 3 + 2
     await until(lambda: "recovered" in listener.names)
     # No incident is dropped; of detections and pictures, the newest remain.
