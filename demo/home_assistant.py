@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import json
 import os
 from pathlib import Path
+import re
 import secrets
 import shutil
 import signal
@@ -96,7 +97,7 @@ class HomeAssistantProcess:
     trust_loopback: bool = False
     extra: str = ""
     integrations: tuple[Path, ...] = (INTEGRATION,)
-    token: str = ""
+    token: str = field(default="", repr=False)
     process: asyncio.subprocess.Process | None = None
     session: aiohttp.ClientSession | None = None
 
@@ -333,6 +334,10 @@ class HomeAssistantProcess:
     def log_text(self) -> str:
         """Return everything printed so far."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_records(self) -> list[str]:
+        """Return the log by records: each with its traceback."""
+        return [record for record in re.split(r"\n(?=\d{4}-\d{2}-\d{2} )", self.log_text()) if record]
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the end of what was printed."""

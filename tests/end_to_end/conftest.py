@@ -1,6 +1,6 @@
 """A real Home Assistant, a real stream of a rendered scene, the real worker."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 import subprocess
 
@@ -15,12 +15,10 @@ CLIPS = REPOSITORY / ".cache" / "scenes"
 
 
 @pytest.fixture(autouse=True)
-def _real_sockets() -> Iterator[None]:
-    """Allow sockets: everything here listens on loopback."""
+def _real_sockets() -> None:
+    """Allow sockets, which the harness forbids before each test: everything here listens on loopback."""
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"])
-    yield
-    pytest_socket.disable_socket()
 
 
 @pytest.fixture(scope="session")
