@@ -19,7 +19,7 @@ type _Floats = NDArray[np.float32]
 type _Area = tuple[int, int, int, int]
 """Left, top, right, bottom in cells."""
 
-MAXIMUM_HEIGHT = 100
+MAXIMUM_HEIGHT = 90
 """Rows at which speed and the smallest visible object are in balance; higher pictures are reduced to it first."""
 _CELL = 4
 """Pixels; the height and width of the cells that areas are made of."""
@@ -259,7 +259,7 @@ def _areas(cells: _Floats) -> tuple[list[_Area], float]:
         area = _flood(left_over & -left_over, members, stride)
         left_over &= ~area
         moving += area.bit_count()
-        found.append(_extent(area, cells.shape[0], stride))
+        found.append(_extent(area, stride))
     found.sort(key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
     return found, moving / cells.size
 
@@ -281,12 +281,15 @@ def _flood(area: int, members: int, stride: int) -> int:
         area = grown
 
 
-def _extent(area: int, rows: int, stride: int) -> _Area:
-    raw = np.frombuffer(area.to_bytes((rows * stride + 7) // 8, "little"), np.uint8)
-    mask = np.unpackbits(raw, count=rows * stride, bitorder="little").reshape(rows, stride)
-    y = np.flatnonzero(mask.any(axis=1))
-    x = np.flatnonzero(mask.any(axis=0))
-    return int(x[0]), int(y[0]), int(x[-1]) + 1, int(y[-1]) + 1
+def _extent(area: int, stride: int) -> _Area:
+    """Return the rectangle around an area."""
+    top, bottom = ((area & -area).bit_length() - 1) // stride, (area.bit_length() - 1) // stride + 1
+    row, columns = (1 << stride) - 1, 0
+    rest = area >> top * stride
+    while rest:
+        columns |= rest & row
+        rest >>= stride
+    return (columns & -columns).bit_length() - 1, top, columns.bit_length(), bottom
 
 
 def _normalised(area: _Area, shape: tuple[int, ...]) -> Box:
