@@ -234,11 +234,11 @@ def test_two_who_move_are_two_areas_the_larger_one_first() -> None:
     gate.update(grey)
     moved = grey.copy()
     moved[0:4, COLUMNS - 6 :] = 180  # ends at a border; the next row's first cell must not be joined to it
-    moved[60:90, 0:20] = 180
+    moved[40:60, 0:20] = 180
 
     large, small = gate.update(moved).boxes
     assert large.left == 0.0
-    assert large.bottom == pytest.approx(92 / ROWS)
+    assert large.bottom == pytest.approx(60 / ROWS)
     assert small.right == 1.0
     assert small.top == 0.0
 
