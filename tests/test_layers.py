@@ -97,7 +97,24 @@ def test_vision_imports_nothing_above_it(file: Path) -> None:
 def test_of_vision_only_the_parents_side_is_used(file: Path) -> None:
     """Home Assistant's process must never load a decoder or a detector."""
     ours = [name for name in own_imports(file) if name.startswith("vision.")]
-    assert [name for name in ours if name.split(".")[1] not in ("messages", "executor")] == []
+    assert [name for name in ours if name.split(".")[1] not in ("messages", "executor", "redact")] == []
+
+
+def test_the_parents_side_of_vision_loads_no_library() -> None:
+    """Home Assistant's process pays for what the executor imports, directly or not."""
+    vision = PACKAGE / "vision"
+    waiting, seen, libraries = {"executor"}, set[str](), set[str]()
+    while waiting:
+        module = waiting.pop()
+        seen.add(module)
+        for name in imported(vision / f"{module}.py"):
+            own = name.removeprefix(f"{NAME}.vision.").split(".")[0] if name.startswith(f"{NAME}.vision.") else ""
+            if own and own not in seen:
+                waiting.add(own)
+            elif not own:
+                libraries.add(name.split(".")[0])
+    assert seen >= {"executor", "messages", "wire"}
+    assert libraries <= set(sys.stdlib_module_names)
 
 
 def test_messages_and_models_are_leaves() -> None:
