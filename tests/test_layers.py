@@ -34,10 +34,11 @@ def part_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(file: Path) -> Iterator[str]:
-    """Yield the absolute name of everything that a file imports, also what it imports for types only."""
+def imported(file: Path, *, later: bool = True) -> Iterator[str]:
+    """Yield the absolute name of everything that a file imports, also for types only, and (`later`) in functions."""
     package = [NAME, *file.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(file.read_text())):
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree) if later else tree.body:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -107,7 +108,7 @@ def test_the_parents_side_of_vision_loads_no_library() -> None:
     while waiting:
         module = waiting.pop()
         seen.add(module)
-        for name in imported(vision / f"{module}.py"):
+        for name in imported(vision / f"{module}.py", later=False):
             own = name.removeprefix(f"{NAME}.vision.").split(".")[0] if name.startswith(f"{NAME}.vision.") else ""
             if own and own not in seen:
                 waiting.add(own)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-import logging
 from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
@@ -22,8 +21,6 @@ from .coordinator import CameraCoordinator, IncidentChange
 from .issues import Issues
 from .models import CameraHealth, Detection, Incident
 from .store import StoreError
-
-_LOGGER = logging.getLogger(__name__)
 
 ISSUE_STORE = "store"
 BUS_DETECTION_INTERVAL = 1.0
@@ -51,7 +48,12 @@ class Announcer:
         self._cameras = cameras
         self._analysts = analysts
         self._on_bus_at: dict[str, float] = {}
-        self._pipeline = PipelineStatus(store=PartState.RUNNING)
+        self._pipeline = PipelineStatus()
+
+    @property
+    def pipeline(self) -> PipelineStatus:
+        """How the parts of the pipeline do."""
+        return self._pipeline
 
     @callback
     def incident_started(self, incident: Incident) -> None:

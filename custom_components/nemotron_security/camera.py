@@ -1,9 +1,11 @@
 """The live picture of each camera, with what is tracked drawn into it."""
 
+import asyncio
 from typing import TYPE_CHECKING, override
 
 from aiohttp import web
 from homeassistant.components.camera import Camera, async_get_still_stream
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 PARALLEL_UPDATES = 0
 # The worker answers as soon as it has a newer frame; this only keeps a broken worker from being asked in a loop.
 MINIMUM_INTERVAL = 0.05
+MJPEG_PATIENCE = 20.0
+"""Seconds without a frame after which a viewer's stream ends."""
+MJPEG_PAUSE = 0.5
 
 
 async def async_setup_entry(
@@ -49,13 +54,18 @@ class LiveCamera(CameraBoundEntity, Camera):
 
     @override
     async def handle_async_mjpeg_stream(self, request: web.Request) -> web.StreamResponse | None:
-        """Send each frame once, as soon as the worker has it."""
+        """Send each frame once, as soon as the worker has it; a worker that is started anew is waited for."""
         newest = 0
 
         async def next_frame() -> bytes | None:
             nonlocal newest
-            newest, jpeg = await self._async_snapshot(after=newest)
-            return jpeg
+            patience = asyncio.get_running_loop().time() + MJPEG_PATIENCE
+            while self.coordinator.config_entry.state is ConfigEntryState.LOADED:
+                newest, jpeg = await self._async_snapshot(after=newest)
+                if jpeg is not None or asyncio.get_running_loop().time() > patience:
+                    return jpeg
+                await asyncio.sleep(MJPEG_PAUSE)
+            return None
 
         return await async_get_still_stream(request, next_frame, self.content_type, MINIMUM_INTERVAL)
 

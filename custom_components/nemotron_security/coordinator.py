@@ -13,7 +13,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
 from .const import DOMAIN
 from .models import CameraHealth, CameraStatus, Incident
-from .vision.messages import CameraState, FrameTracks
+from .vision.messages import CameraReport, CameraState, FrameTracks
 
 if TYPE_CHECKING:
     from .runtime import NemotronSecurityConfigEntry
@@ -55,6 +55,7 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         self.camera_id = camera_id
         self.data = CameraView(health=CameraHealth(camera_id=camera_id))
         self._incident_listeners: set[IncidentListener] = set()
+        self._lost = False
 
     @callback
     def async_add_incident_listener(self, listener: IncidentListener) -> CALLBACK_TYPE:
@@ -63,10 +64,14 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         return lambda: self._incident_listeners.discard(listener)
 
     @callback
-    def async_seen(self, at: float) -> None:
-        """Note when the newest frame came. Changes no entity."""
-        health = replace(self.data.health, last_seen_at=datetime.fromtimestamp(at, UTC))
+    def async_handle_report(self, report: CameraReport, *, detecting: bool) -> None:
+        """Take the figures of the last second; only that nothing moves is news, as motion is told of by itself."""
+        if not self._online or report.last_frame_at is None:
+            return
+        health = replace(self.data.health, last_seen_at=datetime.fromtimestamp(report.last_frame_at, UTC))
         self.data = replace(self.data, health=health)
+        if detecting and report.fps and self.data.motion is None:
+            self._async_show(replace(self.data, motion=False))
 
     @callback
     def async_handle_state(self, state: CameraState) -> CameraHealth:
@@ -79,6 +84,7 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
             problem=state.problem,
             detail=state.detail,
         )
+        self._log(health)
         if state.status is CameraStatus.ONLINE:
             self._async_show(replace(self.data, health=health))
         else:
@@ -87,19 +93,26 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
 
     @callback
     def async_handle_motion(self, *, active: bool) -> None:
-        """Take a change of motion."""
-        self._async_show(replace(self.data, motion=active))
+        """Take a change of motion; what a lost camera's worker tidies up is no news."""
+        if self._online:
+            self._async_show(replace(self.data, motion=active))
 
     @callback
     def async_handle_tracks(self, frame: FrameTracks) -> None:
         """Count the confirmed objects of a frame."""
-        counts = Counter(track.label for track in frame.tracks if track.confirmed)
-        self._async_show(replace(self.data, counts=counts))
+        if self._online:
+            counts = Counter(track.label for track in frame.tracks if track.confirmed)
+            self._async_show(replace(self.data, counts=counts))
 
     @callback
     def async_detection_off(self) -> None:
         """Forget what detection said: it looks no more."""
         self._async_show(replace(self.data, motion=None, counts=None))
+
+    @callback
+    def async_forget_objects(self) -> None:
+        """Forget the objects: no detector looks for them now."""
+        self._async_show(replace(self.data, counts=None))
 
     @callback
     def async_handle_incident(self, change: IncidentChange, incident: Incident) -> None:
@@ -109,6 +122,24 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
             self._async_show(replace(self.data, incident=incident))
         for listener in list(self._incident_listeners):
             listener(change, incident)
+
+    @property
+    def _online(self) -> bool:
+        return self.data.health.status is CameraStatus.ONLINE
+
+    def _log(self, health: CameraHealth) -> None:
+        """Say once that the camera is lost, once that it is back."""
+        if health.status in (CameraStatus.OFFLINE, CameraStatus.ERROR) and not self._lost:
+            self._lost = True
+            _LOGGER.warning("Camera %s is lost: %s (%s)", self._title, health.problem, health.detail)
+        elif health.status is CameraStatus.ONLINE and self._lost:
+            self._lost = False
+            _LOGGER.info("Camera %s is back", self._title)
+
+    @property
+    def _title(self) -> str:
+        subentry = self.config_entry.subentries.get(self.camera_id)
+        return subentry.title if subentry else self.camera_id
 
     @callback
     def _async_show(self, view: CameraView) -> None:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-import logging
 import time
 from typing import Any
 
@@ -33,11 +32,11 @@ from .const import (
     DEFAULT_LABELS,
     SOURCE_ENTITY,
     SOURCE_FILE,
+    STALL_TIME,
 )
 from .vision.executor import Executor
 from .vision.messages import CameraConfig, CameraState, CameraStatus, Problem, Source, SourceKind
-
-_LOGGER = logging.getLogger(__name__)
+from .vision.redact import redact
 
 SOURCE_TIMEOUT = 15
 STILL_TIMEOUT = 10
@@ -63,6 +62,11 @@ class CameraSettings:
     def entity_id(self) -> str | None:
         """The `camera` entity to watch, if that is the source."""
         return self.data[CONF_CAMERA_ENTITY] if self.data[CONF_SOURCE] == SOURCE_ENTITY else None
+
+    @property
+    def origin(self) -> tuple[object, ...]:
+        """What tells one source from another."""
+        return tuple(self.data.get(key) for key in (CONF_SOURCE, CONF_CAMERA_ENTITY, CONF_STREAM_URL, CONF_FILE_PATH))
 
     @property
     def detect(self) -> bool:
@@ -97,6 +101,7 @@ class CameraFeed:
         self._report = report
         self._task: asyncio.Task[None] | None = None
         self._trouble = asyncio.Event()
+        self._seen = False
 
     @callback
     def async_start(self, settings: CameraSettings) -> None:
@@ -126,34 +131,41 @@ class CameraFeed:
             self._trouble.set()
         elif status is CameraStatus.ONLINE:
             self._trouble.clear()
+            self._seen = True
 
     async def _async_follow(self, settings: CameraSettings, entity_id: str) -> None:
-        """Resolve the entity's source, hand it on, and do so again after trouble."""
+        """Watch the entity, and again after trouble, at growing intervals."""
         pause = FIRST_PAUSE
         while True:
+            self._seen = False
             try:
-                async with asyncio.timeout(SOURCE_TIMEOUT):
-                    url = await self._async_resolve(entity_id)
-            except (HomeAssistantError, TimeoutError) as err:
-                self._lose(settings, str(err) or "no answer")
-                await self._async_pause(entity_id, pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-                continue
-            if url is None:
-                await self._async_push_stills(settings, entity_id)
-                continue
-            self._executor.set_camera(settings.config(Source(kind=SourceKind.STREAM, location=url)))
-            if not self._trouble.is_set():
+                await self._async_watch(settings, entity_id)
+            except Exception as err:  # noqa: BLE001 - whatever its integration raises, a camera is tried again
+                _raise_if_cancelled()
+                self._lose(settings, redact(str(err)) or type(err).__name__)
+            if self._seen:
                 pause = FIRST_PAUSE
-            await self._trouble.wait()
             await self._async_pause(entity_id, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    async def _async_watch(self, settings: CameraSettings, entity_id: str) -> None:
+        """Hand on the source that the entity has now; returns or raises when it is of no use any more."""
+        async with asyncio.timeout(SOURCE_TIMEOUT):
+            url = await self._async_resolve(entity_id)
+        if url is None:
+            await self._async_push_stills(settings, entity_id)
+        else:
+            self._executor.set_camera(settings.config(Source(kind=SourceKind.STREAM, location=url)))
+            await self._trouble.wait()
+
     async def _async_resolve(self, entity_id: str) -> str | None:
-        state = self._hass.states.get(entity_id)
-        if state is None or state.state == STATE_UNAVAILABLE:
+        if not self._is_available(entity_id):
             raise HomeAssistantError("the camera entity is not available")
         return await async_get_stream_source(self._hass, entity_id)
+
+    def _is_available(self, entity_id: str) -> bool:
+        state = self._hass.states.get(entity_id)
+        return state is not None and state.state != STATE_UNAVAILABLE
 
     def _lose(self, settings: CameraSettings, detail: str) -> None:
         self._executor.remove_camera(settings.camera_id)
@@ -187,20 +199,23 @@ class CameraFeed:
             unsubscribe()
 
     async def _async_push_stills(self, settings: CameraSettings, entity_id: str) -> None:
-        """Push stills until the camera fails; the worker itself notices when none come any more."""
+        """Push stills until the camera gives none for too long; the worker is told with the first one."""
         config = settings.config(Source(kind=SourceKind.STILLS))
-        self._executor.set_camera(config)
         interval = 1 / min(config.fps, MAXIMUM_STILLS_PER_SECOND)
+        patience = 0.0
         while True:
             asked_at = time.monotonic()
             try:
                 image = await async_get_image(self._hass, entity_id, timeout=STILL_TIMEOUT)
-            except HomeAssistantError as err:
+            except HomeAssistantError:
                 _raise_if_cancelled()
-                _LOGGER.debug("No still of %s: %s", entity_id, err)
+                if asked_at >= patience or not self._is_available(entity_id):
+                    raise
                 await self._async_pause(entity_id, FIRST_PAUSE)
-                return
+                continue
             _raise_if_cancelled()
+            patience = time.monotonic() + STALL_TIME.total_seconds()
+            self._executor.set_camera(config)
             self._executor.push_still(settings.camera_id, time.time(), image.content)
             await asyncio.sleep(max(0.0, asked_at + interval - time.monotonic()))
 

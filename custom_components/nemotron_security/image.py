@@ -1,5 +1,6 @@
 """The best picture of each camera's last incident."""
 
+import logging
 from typing import TYPE_CHECKING, override
 
 from homeassistant.components.image import ImageEntity
@@ -8,12 +9,17 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .entity import CameraBoundEntity
+from .store import StoreError
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator
     from .runtime import NemotronSecurityConfigEntry
 
+_LOGGER = logging.getLogger(__name__)
+
 PARALLEL_UPDATES = 0
+LOOK_BACK = 10
+"""Incidents that are searched for a picture: the newest may have none yet."""
 
 
 async def async_setup_entry(
@@ -52,15 +58,15 @@ class LastIncidentImage(CameraBoundEntity, ImageEntity):
 
     @override
     async def async_image(self) -> bytes | None:
-        """Return the picture, from the store."""
+        """Return the picture, from the store: a better one may have taken the place of the one that was announced."""
         store = self.coordinator.config_entry.runtime_data.store
-        incident = self.coordinator.data.incident
-        if incident is None:
-            newest = await store.async_incidents(camera_id=self.coordinator.camera_id, limit=1)
-            incident = newest[0] if newest else None
-        if incident is None or incident.picture_id is None:
+        try:
+            incidents = await store.async_incidents(camera_id=self.coordinator.camera_id, limit=LOOK_BACK)
+            picture_id = next((incident.picture_id for incident in incidents if incident.picture_id is not None), None)
+            return None if picture_id is None else await store.async_read_picture(picture_id)
+        except StoreError as err:
+            _LOGGER.debug("The picture cannot be read: %s", err)  # a repair issue says so where it matters
             return None
-        return await store.async_read_picture(incident.picture_id)
 
     @callback
     @override

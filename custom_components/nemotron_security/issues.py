@@ -29,47 +29,61 @@ class Issues:
     def __init__(self, hass: HomeAssistant) -> None:
         """Begin without issues: earlier ones are not persistent."""
         self._hass = hass
+        self._wrong: dict[str, tuple[str, dict[str, str]]] = {}
         self._shown: dict[str, str] = {}
         self._waiting: dict[str, CALLBACK_TYPE] = {}
 
     @callback
     def async_set(self, thing: str, problem: str | None, placeholders: Mapping[str, str] | None = None) -> None:
-        """Say what is wrong with a thing (a camera's id, `detector`, `store`), or that nothing is."""
-        if self._shown.get(thing) == problem:
-            return
-        self.async_clear(thing)
+        """Say what is wrong with a thing (a camera's id, `detector`, `store`), or that nothing is.
+
+        What may pass by itself has to last: as long as the thing has not worked in between, whatever its words.
+        """
         if problem is None:
+            self.async_clear(thing)
             return
-        self._shown[thing] = problem
+        self._wrong[thing] = (problem, dict(placeholders or {}))
+        if problem not in TRANSIENT or self._shown.get(thing) in TRANSIENT:
+            self._async_show(thing)
+        elif thing not in self._waiting:
 
-        @callback
-        def create(_now: datetime | None = None) -> None:
-            self._waiting.pop(thing, None)
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                thing,
-                is_fixable=False,
-                severity=ir.IssueSeverity.ERROR,
-                translation_key=problem,
-                translation_placeholders=dict(placeholders or {}),
-            )
+            @callback
+            def show(_now: datetime) -> None:
+                del self._waiting[thing]
+                self._async_show(thing)
 
-        if problem in TRANSIENT:
-            self._waiting[thing] = async_call_later(self._hass, PATIENCE, create)
-        else:
-            create()
+            self._waiting[thing] = async_call_later(self._hass, PATIENCE, show)
 
     @callback
     def async_clear(self, thing: str) -> None:
         """Take the issue of a thing back."""
-        if cancel := self._waiting.pop(thing, None):
-            cancel()
+        self._async_wait_no_more(thing)
+        self._wrong.pop(thing, None)
         if self._shown.pop(thing, None) is not None:
             ir.async_delete_issue(self._hass, DOMAIN, thing)
 
     @callback
     def async_clear_all(self) -> None:
         """Take everything back, on unload."""
-        for thing in list(self._shown):
+        for thing in list(self._wrong):
             self.async_clear(thing)
+
+    @callback
+    def _async_show(self, thing: str) -> None:
+        self._async_wait_no_more(thing)
+        problem, placeholders = self._wrong[thing]
+        self._shown[thing] = problem
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            thing,
+            is_fixable=False,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=problem,
+            translation_placeholders=placeholders,
+        )
+
+    @callback
+    def _async_wait_no_more(self, thing: str) -> None:
+        if cancel := self._waiting.pop(thing, None):
+            cancel()

@@ -3,8 +3,8 @@
 worker's reports -> coordinators, incidents -> store -> websocket channels, event bus, entities
 """
 
+import asyncio
 from collections.abc import Callable
-import logging
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -50,8 +50,6 @@ from .vision.messages import (
     Report,
     TrackPicture,
 )
-
-_LOGGER = logging.getLogger(__name__)
 
 type NemotronSecurityConfigEntry = ConfigEntry[Runtime]
 type CameraAdder = Callable[[CameraCoordinator], None]
@@ -103,14 +101,25 @@ class Runtime:
         self._feeds: dict[str, CameraFeed] = {}
         self._adders: list[CameraAdder] = []
         self._connection_data = dict(entry.data)
+        self._model: str | None = None
+        self._changing = asyncio.Lock()
+        self.worker: Ready | None = None
+        """What the worker that was started last said of itself."""
+        self.heartbeat: Heartbeat | None = None
+        """The last second's figures."""
 
     async def async_start(self) -> None:
         """Start the worker and watch every camera."""
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
-        self.announcer.pipeline_status(analyzer=PartState.RUNNING if self._analysts else PartState.OFF)
-        self._set_detector()
+        self.announcer.pipeline_status(
+            worker=PartState.STARTING,
+            detector=PartState.OFF,
+            store=PartState.RUNNING,
+            analyzer=PartState.RUNNING if self._analysts else PartState.OFF,
+        )
+        self._load_detector()
         await self.executor.async_start()
         await self.async_sync_cameras()
 
@@ -143,22 +152,23 @@ class Runtime:
             quiet_time=options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
             maximum_length=options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
         )
-        self._set_detector()
+        self._load_detector()
         await self.async_sync_cameras()
 
     async def async_sync_cameras(self) -> None:
         """Start, change and stop cameras so that they are those of the entry's subentries."""
-        wanted = {
-            subentry.subentry_id: CameraSettings.of(subentry)
-            for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
-        }
-        for camera_id in self._settings.keys() - wanted.keys():
-            await self._async_remove_camera(camera_id)
-        for camera_id, settings in wanted.items():
-            if camera_id not in self._settings:
-                self._add_camera(settings)
-            elif settings != self._settings[camera_id]:
-                await self._async_change_camera(settings)
+        async with self._changing:  # else a change overtakes an earlier one, and that has the last word
+            wanted = {
+                subentry.subentry_id: CameraSettings.of(subentry)
+                for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
+            }
+            for camera_id in self._settings.keys() - wanted.keys():
+                await self._async_remove_camera(camera_id)
+            for camera_id, settings in wanted.items():
+                if camera_id not in self._settings:
+                    self._add_camera(settings)
+                elif settings != self._settings[camera_id]:
+                    await self._async_change_camera(settings)
 
     def _add_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
@@ -172,9 +182,11 @@ class Runtime:
 
     async def _async_change_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
-        self._settings[camera_id] = settings
+        before, self._settings[camera_id] = self._settings[camera_id], settings
         feed = self._feeds[camera_id]
         await feed.async_stop()
+        if settings.origin != before.origin:
+            self.executor.remove_camera(camera_id)  # nothing of the old source shall be taken for the new one's
         feed.async_start(settings)
         if not settings.detect:
             self.cameras[camera_id].async_detection_off()
@@ -194,18 +206,26 @@ class Runtime:
         self.system.forget_camera(camera_id)
         self.issues.async_clear(camera_id)
 
-    def _set_detector(self) -> None:
-        """Load the model of the options; without one only motion is seen."""
-        if model := self._entry.options.get(CONF_DETECTOR_MODEL):
-            self.announcer.pipeline_status(detector=PartState.STARTING)
-            self.executor.set_detector(DetectorConfig(model=model))
-        else:
-            self.announcer.pipeline_status(detector=PartState.OFF)
+    def _load_detector(self) -> None:
+        """Load the model of the options if it is another one; without one only motion is seen."""
+        model = self._entry.options.get(CONF_DETECTOR_MODEL) or None
+        if model is None or model == self._model:
+            return
+        self._model = model
+        self._forget_objects()
+        self.announcer.pipeline_status(detector=PartState.STARTING)
+        self.executor.set_detector(DetectorConfig(model=model))
+
+    def _forget_objects(self) -> None:
+        for camera_id, camera in self.cameras.items():
+            camera.async_forget_objects()
+            self.incidents.camera_lost(camera_id)
 
     @property
     def needs_reload(self) -> bool:
-        """Whether the connection to the analyzer changed since the start."""
-        return dict(self._entry.data) != self._connection_data
+        """Whether the connection to the analyzer changed since the start, or the detector shall go."""
+        model_gone = self._model is not None and not self._entry.options.get(CONF_DETECTOR_MODEL)
+        return model_gone or dict(self._entry.data) != self._connection_data
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
@@ -241,6 +261,7 @@ class Runtime:
             case DetectorState():
                 self._handle_detector_state(report)
             case Ready():
+                self.worker = report
                 self.announcer.pipeline_status(worker=PartState.RUNNING)
             case Heartbeat():
                 self._handle_heartbeat(report)
@@ -256,33 +277,35 @@ class Runtime:
             self.incidents.handle_tracks(frame)
 
     def _handle_camera_state(self, state: CameraState) -> None:
-        if (camera := self.cameras.get(state.camera_id)) is None:
+        camera, feed = self.cameras.get(state.camera_id), self._feeds.get(state.camera_id)
+        if camera is None or feed is None:
             return
-        self._feeds[state.camera_id].async_note(state.status)
+        feed.async_note(state.status)
         health = camera.async_handle_state(state)
         if state.status is not CameraStatus.ONLINE:
             self.incidents.camera_lost(state.camera_id)
         self.announcer.camera_status(health)
         if state.problem is Problem.WORKER_DOWN:
             self.announcer.pipeline_status(worker=PartState.STARTING)
-        placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail}
-        self.issues.async_set(state.camera_id, state.problem, placeholders)
+        # A camera that begins anew is unknown for a moment; what was wrong may be so still.
+        if state.status is not CameraStatus.UNKNOWN:
+            placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail}
+            self.issues.async_set(state.camera_id, state.problem, placeholders)
 
     def _handle_detector_state(self, state: DetectorState) -> None:
-        model = self._entry.options.get(CONF_DETECTOR_MODEL, "")
-        self.issues.async_set("detector", state.problem, {"path": model, "detail": state.detail})
-        match state.problem:
-            case None:
-                self.announcer.pipeline_status(detector=PartState.RUNNING)
-            case Problem.WORKER_DOWN:
-                self.announcer.pipeline_status(detector=PartState.STARTING)
-            case _:
-                self.announcer.pipeline_status(detector=PartState.FAILED)
+        if state.problem is not None:
+            self._forget_objects()
+        if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
+            self.announcer.pipeline_status(detector=PartState.STARTING)
+            return
+        self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail})
+        self.announcer.pipeline_status(detector=PartState.FAILED if state.problem else PartState.RUNNING)
 
     def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
+        self.heartbeat = heartbeat
         for report in heartbeat.cameras:
-            if report.last_frame_at is not None and (camera := self.cameras.get(report.camera_id)):
-                camera.async_seen(report.last_frame_at)
+            if camera := self.cameras.get(report.camera_id):
+                camera.async_handle_report(report, detecting=self._watched(report.camera_id) is not None)
 
 
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> Analyzer | None:
