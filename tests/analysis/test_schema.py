@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from typing import Any
 
 from hypothesis import given, strategies as st
@@ -118,12 +119,18 @@ def test_confidence_out_of_range_is_null(value: object, confidence: float | None
         '{"risk_score": 5, "title": 7, "summary": ["x"]}',
         "[" * 100_000,
         '{"a":' * 50_000,
+        "{" * 100_000,
+        "{}" * 50_000,
     ],
+    ids=lambda text: text[:20],
 )
 def test_what_is_no_answer(text: str) -> None:
+    begun = time.process_time()
     with pytest.raises(AnalysisError) as error:
         read(text)
     assert error.value.kind is AnalysisProblem.BAD_ANSWER
+    # It runs on the event loop. What grows with the square of the length takes seconds here.
+    assert time.process_time() - begun < 0.5
 
 
 def test_texts_are_single_bounded_lines() -> None:

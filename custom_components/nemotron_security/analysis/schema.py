@@ -21,6 +21,8 @@ ACTION_LENGTH: Final = 160
 """Characters; bounds make servers that constrain the answer end it in time."""
 LONGEST_ANSWER: Final = 64 * 1024
 """Characters that are looked at."""
+MOST_TRIES: Final = 200
+"""Braces at which an object may begin."""
 
 # What is seen comes first, the score after it: a model that writes in this order judges by what it wrote.
 SCHEMA: Final[dict[str, Any]] = {
@@ -99,17 +101,21 @@ def _answer(text: str) -> dict[str, Any]:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects in a text; bounded in time whatever a model repeats for ever."""
     decoder = json.JSONDecoder()
-    start = text.find("{")
-    while start >= 0:
-        end = start + 1
+    end = 0
+    for _ in range(MOST_TRIES):
+        if (start := text.find("{", end)) < 0:
+            return
         try:
             item, end = decoder.raw_decode(text, start)
-        except ValueError, RecursionError:
-            pass
+        except json.JSONDecodeError as err:
+            # On where it broke, not at the next brace: nested ones would be read again and again.
+            end = max(start + 1, err.pos)
+        except RecursionError:
+            return
         else:
             yield item
-        start = text.find("{", end)
 
 
 def _number(value: object) -> float | None:
