@@ -1,4 +1,4 @@
-"""Trains the detector: `python -m demo.detector.train --data FILE.npz... --steps 2000 --out model.pt`.
+"""Trains the detector: `python -m demo.detector.train --data FILE.npz... --minutes 25 --out model.pt`.
 
 Needs PyTorch (`uv pip install torch`), which nothing else here does. Files come from `demo.detector.dataset`.
 """
@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from dataclasses import dataclass
 import math
 from pathlib import Path
 import time
@@ -24,12 +25,13 @@ BOX_GAIN = 4.0
 """Weight of the boxes' loss against the scores'."""
 WARM_UP = 60
 """Steps in which the learning rate rises."""
+SAVE_STEPS = 50
 PADDED = -2.0
 """Class of a row that is no object."""
 
 
-def batches(frames: Frames, size: int, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pictures (B, 3, H, W) in 0..1 and objects (B, M, 5); the next one is made while this one is learnt."""
+def batches(frames: Frames, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pictures (B, 3, H, W) in 0..1 and objects (B, M, 5), for ever; the next while this one is learnt."""
     rng = np.random.default_rng(seed)
 
     def make() -> tuple[Tensor, Tensor]:
@@ -43,7 +45,7 @@ def batches(frames: Frames, size: int, steps: int, seed: int) -> Iterator[tuple[
 
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(make)
-        for _ in range(steps):
+        while True:
             ready = coming.result()
             coming = pool.submit(make)
             yield ready
@@ -65,40 +67,65 @@ def _follow(average: nn.Module, network: nn.Module, step: int) -> None:
             kept.lerp_(value, 1 - keep)
 
 
-def train(frames: Frames, *, steps: int, batch: int, rate: float, seed: int, start: Path | None) -> Detector:
-    """Train from the start, or from earlier weights; return the averaged network."""
-    torch.manual_seed(seed)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to train.
+
+    Attributes:
+        out: where the averaged weights go, every `SAVE_STEPS` and at the end.
+        minutes: how long; the learning rate falls to its end over this time.
+        batch: pictures a step.
+        rate: highest learning rate.
+        seed: of the weights and of the order of pictures.
+        start: earlier weights to go on from.
+    """
+
+    out: Path
+    minutes: float
+    batch: int
+    rate: float
+    seed: int
+    start: Path | None
+
+
+def train(frames: Frames, plan: Plan) -> None:
+    """Train a network and save the average of its weights over the last steps."""
+    torch.manual_seed(plan.seed)
     network = Detector(len(LABELS), WIDTH, HEIGHT)
-    if start:
-        network.load_state_dict(torch.load(start, weights_only=True))
+    if plan.start:
+        network.load_state_dict(torch.load(plan.start, weights_only=True))
     network = network.to(memory_format=torch.channels_last)
     average: Detector = deepcopy(network).eval()
-    optimiser = torch.optim.AdamW(_groups(network, 0.03), lr=rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
-        lambda step: min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2),
-    )
-    began, sums = time.monotonic(), np.zeros(2)
-    for step, (pictures, objects) in enumerate(batches(frames, batch, steps, seed), start=1):
-        # Half precision halves the time on processors that know bfloat16; the boxes and the loss need more digits.
-        with torch.autocast("cpu", torch.bfloat16):
-            output = network.features(pictures.contiguous(memory_format=torch.channels_last))
-        output = output.float()
-        misfit, scored = loss(network.corners(output), output[:, 4:], network.points[0].T, network.strides, objects)
-        optimiser.zero_grad()
-        (BOX_GAIN * misfit + scored).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 10.0)
-        optimiser.step()
-        schedule.step()
+    optimiser = torch.optim.AdamW(_groups(network, 0.03), lr=plan.rate)
+    began, sums = time.monotonic(), torch.zeros(2)
+    for step, (pictures, objects) in enumerate(batches(frames, plan.batch, plan.seed), start=1):
+        progress = (time.monotonic() - began) / (60 * plan.minutes)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate * min(1.0, step / WARM_UP) * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+        sums += _learn(network, optimiser, pictures, objects)
         _follow(average, network, step)
-        sums += float(misfit), float(scored)
-        if step % 25 == 0:
-            print(
-                f"step {step}/{steps} box {sums[0] / 25:.3f} score {sums[1] / 25:.3f} {time.monotonic() - began:.0f} s",
-                flush=True,
-            )
-            sums[:] = 0
-    return average
+        if step % SAVE_STEPS == 0:
+            misfit, scored = (sums / SAVE_STEPS).tolist()
+            print(f"step {step}, {progress:.0%}: box {misfit:.3f}, score {scored:.3f}", flush=True)
+            torch.save(average.state_dict(), plan.out)
+            sums.zero_()
+    torch.save(average.state_dict(), plan.out)
+
+
+def _learn(network: Detector, optimiser: torch.optim.Optimizer, pictures: Tensor, objects: Tensor) -> Tensor:
+    """Take one step; return the loss of the boxes and of the scores."""
+    # Half precision halves the time on processors that know bfloat16; the boxes and the loss need more digits.
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network.features(pictures.contiguous(memory_format=torch.channels_last))
+    output = output.float()
+    misfit, scored = loss(network.corners(output), output[:, 4:], network.points[0].T, network.strides, objects)
+    optimiser.zero_grad()
+    (BOX_GAIN * misfit + scored).backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+    optimiser.step()
+    return torch.stack([misfit.detach(), scored.detach()])
 
 
 def main() -> None:
@@ -107,24 +134,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="files of rendered frames")
     parser.add_argument("--out", type=Path, required=True, help="weights to write (.pt)")
     parser.add_argument("--start", type=Path, help="weights to go on from")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-3, help="highest learning rate")
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    frames = Frames(arguments.data)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    frames = Frames(options.data)
     print(f"{len(frames)} frames, {sum(map(len, frames.boxes))} boxes", flush=True)
-    network = train(
-        frames,
-        steps=arguments.steps,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        seed=arguments.seed,
-        start=arguments.start,
+    plan = Plan(
+        out=options.out,
+        minutes=options.minutes,
+        batch=options.batch,
+        rate=options.rate,
+        seed=options.seed,
+        start=options.start,
     )
-    torch.save(network.state_dict(), arguments.out)
+    train(frames, plan)
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ class SceneRenderer:
                 z = moment.z - right * sin(moment.heading) + forward * cos(moment.heading) + 0.45 * shift
                 corners.append((x, 0.0, z))
         if min(z for _, _, z in corners) > 0.9:
-            _darken(image, hull(self.camera.project(np.array(corners))[:, :2]), strength)
+            _darken(image, hull(self.camera.project(np.array(corners))[:, :2], np.ones(len(corners))), strength)
 
     def _truth(self, layers: list[_Layer]) -> Iterator[ObjectTruth]:
         """Yield every object, the nearest first, with what the nearer layers leave of it."""

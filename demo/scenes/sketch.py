@@ -26,7 +26,7 @@ LIGHT = (-0.55, -0.75)
 """Where the light comes from, in picture coordinates."""
 SUN = np.array([-0.5, 0.75, -0.45]) / np.linalg.norm([-0.5, 0.75, -0.45])
 """The same in world coordinates, for flat panels."""
-RING = np.array([(cos(step * pi / 6), sin(step * pi / 6)) for step in range(12)])
+RING = np.array([(cos(step * pi / 12), sin(step * pi / 12)) for step in range(24)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,22 +52,10 @@ def shade(colour: Colour, brightness: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def hull(points: Points) -> Points:
-    """Return the convex hull of (N, 2) points (Andrew's monotone chain)."""
-    ordered = sorted(set(map(tuple, points.tolist())))
-    halves = []
-    for sequence in (ordered, ordered[::-1]):
-        half: list[tuple[float, ...]] = []
-        for point in sequence:
-            while len(half) > 1 and _turn(half[-2], half[-1], point) <= 0:
-                half.pop()
-            half.append(point)
-        halves += half[:-1]
-    return np.array(halves or ordered)
-
-
-def _turn(a: tuple[float, ...], b: tuple[float, ...], c: tuple[float, ...]) -> float:
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+def hull(centres: Points, radii: Points) -> Points:
+    """Return the outline of the convex hull of circles: the outermost point in each of a ring of directions."""
+    outermost = (centres @ RING.T + radii[:, None]).argmax(axis=0)
+    return centres[outermost] + RING * radii[outermost, None]
 
 
 @dataclass(slots=True, eq=False)
@@ -88,8 +76,7 @@ class Sketch:
         depth = float(seen[:, 2].mean()) - bias
         for scale, shift, brightness in LAYERS:
             centres = seen[:, :2] + np.outer(radii * shift, LIGHT)
-            circles = centres[:, None] + RING[None] * (radii * scale)[:, None, None]
-            self._shapes.append(_Shape(depth, hull(circles.reshape(-1, 2)), shade(colour, brightness)))
+            self._shapes.append(_Shape(depth, hull(centres, radii * scale), shade(colour, brightness)))
 
     def chain(self, joints: Sequence[Joint], colour: Colour, *, bias: float = 0.0) -> None:
         """Add limbs from joint to joint."""

@@ -1,6 +1,7 @@
 """Lays rain, snow, fog and light over a frame."""
 
 from collections.abc import Sequence
+from functools import reduce
 from random import Random
 
 import numpy as np
@@ -139,19 +140,38 @@ class Precipitation:
     def __init__(self, weather: Weather, size: tuple[int, int], rng: Random) -> None:
         """Draw the layers."""
         self.weather = weather
+        self.size = size
         self.layers: list[tuple[Image.Image, float, float]] = []
         self.colour = (238, 240, 244) if weather.snow else (196, 204, 214)
         if weather.rain:
-            self.layers = [(_streaks(size, weather, rng, near), 900 + 500 * near, 0.0) for near in range(3)]
+            self.layers = [(_twofold(_streaks(size, weather, rng, near)), 900 + 500 * near, 0.0) for near in range(3)]
         elif weather.snow:
-            self.layers = [(_flakes(size, weather, rng, near), 60 + 60 * near, 18.0 + 14 * near) for near in range(3)]
+            self.layers = [
+                (_twofold(_flakes(size, weather, rng, near)), 60 + 60 * near, 18.0 + 14 * near) for near in range(3)
+            ]
 
     def apply(self, image: Image.Image, time: float) -> None:
         """Let it fall over the frame."""
-        for mask, fall, drift in self.layers:
-            across = int(drift * np.sin(time * 0.7 + fall) + self.weather.wind * drift * time)
-            moved = ImageChops.offset(mask, across, int(fall * time) % mask.height)
-            image.paste(self.colour, (0, 0), moved)
+        if not self.layers:
+            return
+        masks = [self._window(*layer, time) for layer in self.layers]
+        image.paste(self.colour, (0, 0), reduce(ImageChops.lighter, masks))
+
+    def _window(self, mask: Image.Image, fall: float, drift: float, time: float) -> Image.Image:
+        """Return what of a layer is before the camera; it wraps around."""
+        width, height = self.size
+        across = -int(drift * np.sin(time * 0.7 + fall) + self.weather.wind * drift * time) % width
+        down = -int(fall * time) % height
+        return mask.crop((across, down, across + width, down + height))
+
+
+def _twofold(mask: Image.Image) -> Image.Image:
+    """Lay a picture two by two, so that any window of its size can be cut from it."""
+    tiled = Image.new("L", (mask.width * 2, mask.height * 2))
+    for left in (0, mask.width):
+        for top in (0, mask.height):
+            tiled.paste(mask, (left, top))
+    return tiled
 
 
 def _streaks(size: tuple[int, int], weather: Weather, rng: Random, near: int) -> Image.Image:
