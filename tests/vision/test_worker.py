@@ -125,6 +125,18 @@ def test_garbage_on_the_pipe_ends_it_with_a_word(worker: Worker) -> None:
     assert any("cannot be understood" in line for line in lines)
 
 
+def test_packages_of_the_parent_are_found_without_a_site() -> None:
+    """Home Assistant may keep requirements where an isolated interpreter does not look."""
+    folders = [f"--packages={entry}" for entry in sys.path if entry.endswith("site-packages")]
+    command = [sys.executable, "-I", "-S", str(VISION), "--worker"]
+    done = subprocess.run(command, input=b"", capture_output=True, timeout=PATIENCE, check=False)
+    assert b"No module named" in done.stderr
+    with subprocess.Popen([*command, *folders], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert isinstance(_read(process), Ready)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
 def test_what_is_printed_never_gets_among_the_messages() -> None:
     program = (
         "import os, runpy, sys, types\n"

@@ -215,7 +215,7 @@ class Executor:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            env=_environment(),
             limit=_READ_LIMIT,
             start_new_session=True,  # Ctrl-C is for Home Assistant, which then stops the worker in its own time
         )
@@ -328,6 +328,10 @@ class Executor:
             process.kill()
             return
         process.stdin.write(wire.encode(command))
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
 async def _async_relay_errors(process: asyncio.subprocess.Process) -> None:

@@ -37,6 +37,8 @@ _RECHECK = 2.0
 """Seconds between two looks at objects that stand still where nothing moves."""
 _YOUNG = 1.0
 """Seconds that an unconfirmed track is looked at twice as often, so that it soon counts or is forgotten."""
+_BEHIND = 1.5
+"""Frames since the last look after which the detector has enough to do without second looks."""
 _WEAK_SCORE = 0.2
 """Detections between this and the minimum score may continue a track."""
 _PICTURE_GAP = 1.0
@@ -157,7 +159,7 @@ class CameraPipeline:
     def notice(self, frame: Frame) -> Glance:
         """Look for motion and decide whether the detector should look at this frame."""
         config, latest, at = self.config, self.latest, frame.captured_at
-        if not self._gate.is_due(at, config.fps, _is_young(latest, at)):
+        if not self._gate.is_due(at, config.fps, _is_in_hurry(latest, at, config.fps)):
             return Glance()
         if not config.detect:
             return Glance(due=True, reports=self._gate.close(at))
@@ -370,10 +372,11 @@ def _quality(track: TrackState, frame: Frame) -> float:
     return track.score * math.sqrt(box.area / (width * height)) * (0.5 if cut_off else 1.0)
 
 
-def _is_young(latest: FrameTracks | None, at: float) -> bool:
-    """Tell whether a track is so new that it is not confirmed yet."""
-    tracks = latest.tracks if latest is not None else ()
-    return any(not track.confirmed and at - track.first_seen_at < _YOUNG for track in tracks)
+def _is_in_hurry(latest: FrameTracks | None, at: float, fps: float) -> bool:
+    """Tell whether a track is so new that it is not confirmed yet, and the detector is not behind already."""
+    if latest is None or (at - latest.captured_at) * fps > _BEHIND:
+        return False
+    return any(not track.confirmed and at - track.first_seen_at < _YOUNG for track in latest.tracks)
 
 
 def _is_look_due(latest: FrameTracks | None, at: float) -> bool:
