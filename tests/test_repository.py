@@ -142,3 +142,19 @@ def test_brand_has_the_sizes_that_home_assistant_asks_for() -> None:
                 assert icon.size == (side, side)
             with Image.open(PACKAGE / "brand" / f"{prefix}logo{suffix}.png") as logo:
                 assert side / 2 <= min(logo.size) <= side
+
+
+# Entity platforms and components of the core's own, which hassfest lets anybody use: they require no package.
+ALWAYS_THERE = {"binary_sensor", "event", "image", "lock", "person", "sensor", "sun", "switch"}
+
+
+def test_components_that_are_imported_are_depended_on() -> None:
+    """As hassfest asks: else Home Assistant may not have installed what they need."""
+    declared = {*MANIFEST["dependencies"], *MANIFEST["after_dependencies"], *ALWAYS_THERE}
+    imported = set()
+    for file in PACKAGE.rglob("*.py"):
+        imported |= set(re.findall(r"homeassistant\.components\.([a-z_]+)", file.read_text()))
+        for names in re.findall(r"from homeassistant\.components import ([a-z_, ]+)", file.read_text()):
+            imported |= set(names.split(", "))
+    assert "camera" in imported
+    assert imported - declared == set()
