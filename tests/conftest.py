@@ -7,6 +7,8 @@ import logging
 
 import pytest
 
+from custom_components.nemotron_security.vision.executor import Executor
+
 # The harness has every SQL statement logged, for the tests of Home Assistant's recorder.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
@@ -22,3 +24,13 @@ def _enable_our_integration(request: pytest.FixtureRequest) -> None:
 def hass_config_dir(hass_tmp_config_dir: str) -> str:
     """Give each test a configuration folder of its own; the default lies inside the installed harness."""
     return hass_tmp_config_dir
+
+
+@pytest.fixture
+def silent_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no worker's process start: the test speaks in its place, at the edge between the two processes."""
+
+    async def stay(_executor: Executor) -> None:
+        """Start nothing."""
+
+    monkeypatch.setattr(Executor, "async_start", stay)

@@ -1,12 +1,14 @@
 """A loaded entry of the integration, in a real Home Assistant with the real worker."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 import time
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from PIL import Image
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.nemotron_security.const import DOMAIN
@@ -16,6 +18,7 @@ from custom_components.nemotron_security.vision.messages import (
     CameraStatus,
     FrameTracks,
     Report,
+    TrackPicture,
     TrackState,
 )
 
@@ -69,6 +72,13 @@ async def async_settle(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     await hass.async_block_till_done()
 
 
+async def async_until(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Wait until something is so; the worker needs a second on an idle machine and many on a busy one."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
 def online(camera_id: str = CAMERA, at: float | None = None) -> CameraState:
     """The first frame came."""
     return CameraState(camera_id=camera_id, status=CameraStatus.ONLINE, at=at or time.time())
@@ -94,4 +104,25 @@ def frame(*tracks: TrackState, at: float, frame_id: int = 1, camera_id: str = CA
     """What the detector said of one frame of 1280x720."""
     return FrameTracks(
         camera_id=camera_id, frame_id=frame_id, captured_at=at, width=1280, height=720, tracks=tuple(tracks)
+    )
+
+
+def jpeg(shade: int = 128) -> bytes:
+    """A small grey picture."""
+    buffer = BytesIO()
+    Image.new("RGB", (64, 36), (shade, shade, shade)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def picture_of(track_id: int, *, at: float, shade: int = 128, score: float = 0.9) -> TrackPicture:
+    """The best view of a track so far."""
+    return TrackPicture(
+        camera_id=CAMERA,
+        track_id=track_id,
+        captured_at=at,
+        box=Box(10.0, 5.0, 30.0, 35.0),
+        score=score,
+        width=64,
+        height=36,
+        data=jpeg(shade),
     )
