@@ -19,7 +19,7 @@ from custom_components.nemotron_security.models import Assessment, Box, Detectio
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
 from custom_components.nemotron_security.vision.messages import TrackPicture
 
-from .test_scene import START, frame, seen
+from .test_episodes import START, frame, seen
 
 
 class Listener:

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "incidents", "scene", "models", "checks", "const"}
+FREE = {"vision", "store", "incidents", "episodes", "models", "checks", "const"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the
@@ -24,7 +24,7 @@ LAYERS: tuple[set[str], ...] = (
     {"entity", "coordinator", "runtime", "announcer", "feeds", "issues"},
     {"broadcasters"},
     {"incidents", "analysis"},
-    {"store", "gpu", "scene"},
+    {"store", "gpu", "episodes"},
     {"checks", "vision", "models", "const"},
 )
 

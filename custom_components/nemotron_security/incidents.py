@@ -1,7 +1,7 @@
 """Tracks become incidents: stored first, then announced.
 
-`scene.py` says what happens before a camera. Here every change becomes a job, and one task does the jobs in order: it
-stores what changed and only then announces it. While the store fails, jobs wait in memory (detections and pictures
+`episodes.py` says what happens before a camera. Here every change becomes a job, and one task does the jobs in order:
+it stores what changed and only then announces it. While the store fails, jobs wait in memory (detections and pictures
 bounded, incidents never dropped) and are tried again with back-off.
 """
 
@@ -15,8 +15,8 @@ import logging
 from typing import Final, Protocol
 
 from .analysis import Case
+from .episodes import Episode, Episodes, Turn
 from .models import Assessment, Detection, House, Incident, PictureKind, Track, risk_level
-from .scene import Episode, Scene, Turn
 from .store import Store, StoreError
 from .vision.messages import FrameTracks, TrackPicture
 
@@ -71,7 +71,7 @@ class _Record:
     assessment: Assessment
     """The rules' last verdict."""
     reviewed_at: float
-    """Scene time; likewise `saved_at`."""
+    """Time of the clock of episodes; likewise `saved_at`."""
     saved_at: float
     stored: Incident | None = None
     stored_tracks: dict[int, Track] = field(default_factory=dict)
@@ -234,10 +234,10 @@ class _AddDetections:
 
 
 class _Camera:
-    """One camera's scene and its records."""
+    """One camera's episodes and their records."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, episodes: Episodes) -> None:
+        self.episodes = episodes
         self.record: _Record | None = None
         self.ended: deque[_Record] = deque(maxlen=ENDED_REMEMBERED)
         self.early_pictures: dict[int, TrackPicture] = {}
@@ -373,16 +373,16 @@ class Incidents:
         """Change the times, also for what goes on."""
         self._quiet_time, self._maximum_length = quiet_time, maximum_length
         for camera in self._cameras.values():
-            camera.scene.quiet_time, camera.scene.maximum_length = quiet_time, maximum_length
+            camera.episodes.quiet_time, camera.episodes.maximum_length = quiet_time, maximum_length
 
     def handle_tracks(self, frame: FrameTracks) -> None:
         """Take the tracks of one frame."""
         camera = self._camera(frame.camera_id)
-        for turn, episode in camera.scene.see(frame, _now()):
+        for turn, episode in camera.episodes.see(frame, _now()):
             self._take_turn(camera, turn, episode)
         self._review(camera)
         self._add_early_pictures(camera)
-        if detections := camera.scene.detections(frame):
+        if detections := camera.episodes.detections(frame):
             self._jobs.add(_AddDetections(camera.record, detections))
         for track in frame.ended:
             camera.early_pictures.pop(track.track_id, None)
@@ -398,13 +398,13 @@ class Incidents:
     def camera_lost(self, camera_id: str) -> None:
         """Forget the camera's live tracks; its incident goes on for the quiet time, so that new tracks join it."""
         if camera := self._cameras.get(camera_id):
-            camera.scene.lose_tracks()
+            camera.episodes.lose_tracks()
             camera.early_pictures.clear()
 
     def camera_removed(self, camera_id: str) -> None:
         """End the camera's incident and forget the camera."""
         if camera := self._cameras.pop(camera_id, None):
-            for turn, episode in camera.scene.end():
+            for turn, episode in camera.episodes.end():
                 self._take_turn(camera, turn, episode)
 
     async def async_apply(self, incident_id: int, assessment: Assessment) -> Incident:
@@ -427,8 +427,8 @@ class Incidents:
 
     def _camera(self, camera_id: str) -> _Camera:
         if camera_id not in self._cameras:
-            scene = Scene(camera_id, quiet_time=self._quiet_time, maximum_length=self._maximum_length)
-            self._cameras[camera_id] = _Camera(scene)
+            episodes = Episodes(camera_id, quiet_time=self._quiet_time, maximum_length=self._maximum_length)
+            self._cameras[camera_id] = _Camera(episodes)
         return self._cameras[camera_id]
 
     def _case(self, episode: Episode) -> Case:
@@ -443,7 +443,7 @@ class Incidents:
 
     def _take_turn(self, camera: _Camera, turn: Turn, episode: Episode) -> None:
         if turn is Turn.OPENED:
-            time = camera.scene.clock.elapsed
+            time = camera.episodes.clock.elapsed
             camera.record = record = _Record(episode, self._rules(self._case(episode)), time, time)
             record.told_tracks, record.told_labels = len(episode.tracks), len(episode.labels)
             self._jobs.add(_Start(record))
@@ -456,7 +456,7 @@ class Incidents:
 
     def _review(self, camera: _Camera) -> None:
         """Look whether what goes on changed notably; at most once a second."""
-        record, time = camera.record, camera.scene.clock.elapsed
+        record, time = camera.record, camera.episodes.clock.elapsed
         if record is None or time - record.reviewed_at < REVIEW_INTERVAL:
             return
         record.reviewed_at = time
@@ -493,11 +493,11 @@ class Incidents:
 
     def _tick(self, camera: _Camera) -> None:
         try:
-            for turn, episode in camera.scene.tick(_now()):
+            for turn, episode in camera.episodes.tick(_now()):
                 self._take_turn(camera, turn, episode)
         except Exception:
             # Without the timer, incidents would stay open for ever.
-            _LOGGER.exception("The timer of camera %s failed", camera.scene.camera_id)
+            _LOGGER.exception("The timer of camera %s failed", camera.episodes.camera_id)
 
     async def _async_work(self) -> None:
         delay = RETRY_FIRST

@@ -31,7 +31,7 @@ IN_SIGHT: Final = 1.0
 """Seconds for which a track that is hidden still counts as present enough to open an incident."""
 
 
-class SceneClock:
+class EpisodeClock:
     """Seconds of a camera's own time: it follows the frames, runs on between them and never goes back.
 
     The frames' times are the machine's clock (or a file's own time), which may be set back by any amount: such a step
@@ -58,15 +58,15 @@ class SceneClock:
 
 @dataclass(slots=True, eq=False)
 class Episode:
-    """An incident while the camera makes it. Mutable, and the scene's own: others only read it."""
+    """An incident while the camera makes it. Mutable, and its camera's own: others only read it."""
 
     camera_id: str
     started_at: datetime
     last_seen_at: datetime
     opened: float
-    """Scene time at which it began."""
+    """Time of the clock at which it began."""
     seen: float
-    """Scene time at which something that counts was seen last."""
+    """Time of the clock at which something that counts was seen last."""
     ended_at: datetime | None = None
     tracks: dict[int, Track] = field(default_factory=dict)
     """All that took part, by id, in the order in which they joined."""
@@ -92,7 +92,7 @@ class Change(NamedTuple):
     episode: Episode
 
 
-class Scene:
+class Episodes:
     """One camera's incidents. `episode` is the one that goes on, if there is one."""
 
     def __init__(self, camera_id: str, *, quiet_time: float, maximum_length: float) -> None:
@@ -101,7 +101,7 @@ class Scene:
         self.quiet_time = quiet_time
         self.maximum_length = maximum_length
         self.episode: Episode | None = None
-        self.clock = SceneClock()
+        self.clock = EpisodeClock()
         self._settled: set[int] = set()
         self._last_end: datetime | None = None
         self._pace = DetectionPace()
@@ -212,7 +212,7 @@ class DetectionPace:
         self._recent: deque[float] = deque(maxlen=DETECTIONS_PER_SECOND)
 
     def choose(self, frame: FrameTracks, time: float, counts: Callable[[TrackState], bool]) -> list[TrackState]:
-        """Return the confirmed tracks of this frame whose sight is due at the scene time `time`."""
+        """Return the confirmed tracks of this frame whose sight is due at the time `time`."""
         live = {track.track_id for track in frame.tracks}
         self._chosen_at = {track_id: at for track_id, at in self._chosen_at.items() if track_id in live}
         waiting = [track for track in frame.tracks if track.confirmed and not _hidden_for(track, frame)]

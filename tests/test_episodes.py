@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from custom_components.nemotron_security.scene import Change, Episode, Scene, Turn
+from custom_components.nemotron_security.episodes import Change, Episode, Episodes, Turn
 from custom_components.nemotron_security.vision.messages import Box, FrameTracks, TrackState
 
 START = 1_780_000_000.0
@@ -44,17 +44,17 @@ def frame(at: float, *tracks: TrackState, ended: Iterable[TrackState] = (), came
 
 
 class Story:
-    """A scene to which things happen; keeps what changed."""
+    """A camera before which things happen; keeps what changed."""
 
     def __init__(self) -> None:
-        self.scene = Scene("door", quiet_time=QUIET, maximum_length=LONGEST)
+        self.camera = Episodes("door", quiet_time=QUIET, maximum_length=LONGEST)
         self.changes: list[Change] = []
 
     def at(self, time: float, *tracks: TrackState, now: float | None = None, **kwargs: Any) -> None:
-        self.changes += self.scene.see(frame(time, *tracks, **kwargs), time if now is None else now)
+        self.changes += self.camera.see(frame(time, *tracks, **kwargs), time if now is None else now)
 
     def silence(self, now: float) -> None:
-        self.changes += self.scene.tick(now)
+        self.changes += self.camera.tick(now)
 
     def walk(self, begin: int, end: int, track_id: int = 1, **changes: Any) -> None:
         for time in range(begin, end):
@@ -224,7 +224,7 @@ def test_after_a_clock_that_jumped_back_the_next_has_the_new_time() -> None:
 
 def test_clock_that_jumps_ahead_does_not_end_what_goes_on() -> None:
     story = Story()
-    story.scene.maximum_length = 100_000
+    story.camera.maximum_length = 100_000
     story.walk(0, 5)
     story.at(3600, seen(1, 3600), now=6)
     assert story.turns == [Turn.OPENED]
@@ -233,7 +233,7 @@ def test_clock_that_jumps_ahead_does_not_end_what_goes_on() -> None:
 def test_worker_that_starts_again_continues_the_incident() -> None:
     story = Story()
     story.walk(0, 5)
-    story.scene.lose_tracks()
+    story.camera.lose_tracks()
     story.silence(9)
     story.at(11, seen(77, 11, since=11))
     assert story.turns == [Turn.OPENED]
@@ -242,9 +242,9 @@ def test_worker_that_starts_again_continues_the_incident() -> None:
 
 def test_end_of_a_camera_is_the_end_of_its_incident() -> None:
     story = Story()
-    assert story.scene.end() == []
+    assert story.camera.end() == []
     story.walk(0, 3)
-    story.changes += story.scene.end()
+    story.changes += story.camera.end()
     assert story.turns == [Turn.OPENED, Turn.ENDED]
     assert story.seconds() == (0, 2)
 
@@ -254,8 +254,8 @@ def test_detections_of_a_track_once_a_second() -> None:
     chosen = 0
     for step in range(50):
         shot = frame(step / 10, seen(1, step / 10))
-        story.scene.see(shot, step / 10)
-        chosen += len(story.scene.detections(shot))
+        story.camera.see(shot, step / 10)
+        chosen += len(story.camera.detections(shot))
     assert chosen == 5
 
 
@@ -264,8 +264,8 @@ def test_detections_of_a_camera_five_a_second_and_fairly() -> None:
     chosen: list[int] = []
     for second in range(10):
         shot = frame(second, *(seen(track_id, second) for track_id in range(20)))
-        story.scene.see(shot, second)
-        chosen += [detection.track_id for detection in story.scene.detections(shot)]
+        story.camera.see(shot, second)
+        chosen += [detection.track_id for detection in story.camera.detections(shot)]
     assert len(chosen) == 50
     assert all(chosen.count(track_id) in (2, 3) for track_id in range(20))
 
@@ -273,8 +273,8 @@ def test_detections_of_a_camera_five_a_second_and_fairly() -> None:
 def test_detections_only_of_what_is_confirmed_and_in_sight() -> None:
     story = Story()
     shot = frame(5, seen(1, 5, confirmed=False), seen(2, 4), seen(3, 5))
-    story.scene.see(shot, 5)
-    (detection,) = story.scene.detections(shot)
+    story.camera.see(shot, 5)
+    (detection,) = story.camera.detections(shot)
     assert detection.track_id == 3
     assert (detection.object_type, detection.confidence, detection.box) == ("person", 0.85, Box(10, 20, 110, 220))
     assert (detection.frame_width, detection.frame_height, detection.id) == (1280, 720, 0)
@@ -285,8 +285,8 @@ def test_parked_car_is_a_detection_once_a_minute() -> None:
     chosen = 0
     for second in range(180):
         shot = frame(second, seen(1, second, label="car", moved=False, stationary=True))
-        story.scene.see(shot, second)
-        chosen += len(story.scene.detections(shot))
+        story.camera.see(shot, second)
+        chosen += len(story.camera.detections(shot))
     assert chosen == 3
 
 
@@ -318,7 +318,7 @@ def test_whatever_happens_episodes_are_sound(steps: list[tuple[float, float, lis
             for track_id, label, moved, still, hidden in tracks
         ]
         story.at(clock, *states, now=now)
-    story.changes += story.scene.end()
+    story.changes += story.camera.end()
     # Every episode opens once, then ends once, and only then the next opens.
     assert story.turns == [Turn.OPENED, Turn.ENDED] * len(story.episodes)
     for episode in story.episodes:
