@@ -366,6 +366,19 @@ async def test_pushed_stills_are_watched(executor: Executor, reports: Reports) -
     assert 1000.0 <= snapshot.captured_at <= 1100.0
 
 
+async def test_a_file_that_loops_for_ever_costs_no_more_memory(
+    executor: Executor, reports: Reports, tmp_path: Path
+) -> None:
+    executor.set_camera(_camera("door", write_video(tmp_path / "short.mp4", seconds=0.3)))
+    await executor.async_start()
+    await reports.until(CameraState, _is("door", CameraStatus.ONLINE))
+    async with asyncio.timeout(PATIENCE):
+        while len(beats := [report for report in reports.all if isinstance(report, Heartbeat)]) < 11:
+            await asyncio.sleep(0.1)
+    # Opened anew about three times a second, at four megabytes each.
+    assert beats[10].rss - beats[3].rss < 30_000_000
+
+
 async def test_changes_are_live_and_the_source_stays_open(executor: Executor, reports: Reports, video: Path) -> None:
     executor.set_camera(_camera("door", video, detect=False))
     await executor.async_start()

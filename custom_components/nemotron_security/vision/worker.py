@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 import faulthandler
+import gc
 from importlib import metadata
 from itertools import count
 import logging
@@ -69,6 +70,9 @@ class Worker:
             # Without heartbeats the parent kills a worker whose detector never returns.
             if not self._inference.hung:
                 self.outbox.put(self._heartbeat(), droppable=True)
+            # PyAV's closed containers are garbage in cycles and hold megabytes of frames, but are so few objects that
+            # the collector would never come by itself.
+            gc.collect()
         cameras = list(self._cameras.values())
         for camera in cameras:
             camera.stop()
@@ -146,6 +150,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     faulthandler.enable()
     os.nice(_NICENESS)
+    gc.freeze()  # what was imported stays: collections look at the little that came later, in a tenth of a millisecond
     worker = Worker(sys.stdin.buffer, _claim_stdout())
     _forward_logs(worker.outbox, options.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
