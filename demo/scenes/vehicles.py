@@ -100,6 +100,7 @@ class _CarBody:
         self._ends()
         self._top()
         self._cabin()
+        self._mirrors()
         for share in (0.19, 0.81):
             for side in (-1, 1):
                 self._wheel(self._along(share), side)
@@ -108,7 +109,26 @@ class _CarBody:
         rear, front = self._along(0.03), self._along(0.97)
         half = self.half * 0.92
         underside = [(-half, 0.05, rear), (half, 0.05, rear), (half, 0.05, front), (-half, 0.05, front)]
-        self.sketch.flat(underside, (20, 20, 22), bias=-1.5)
+        self.sketch.flat(underside, (34, 34, 36), bias=-1.5)
+        for share in (0.19, 0.81):
+            for side in (-1, 1):
+                self._tyre(self._along(share), side)
+
+    def _tyre(self, along: float, side: int) -> None:
+        """Add a tyre as it is seen from before or behind the car, below the bumper."""
+        inner, outer = sorted((side * self.half * 0.7, side * self.half * 0.97))
+        for end in (-0.8, 0.8):
+            at = along + end * self.wheel
+            tread = [(inner, 0.0, at), (inner, self.wheel, at), (outer, self.wheel, at), (outer, 0.0, at)]
+            self.sketch.flat(tread, (22, 22, 24), bias=-1.2)
+
+    def _mirrors(self) -> None:
+        base = self.style.cabin[3]
+        up, along = self._up(base[1]) + 0.1, self._along(base[0]) - 0.3
+        for side in (-1, 1):
+            out = side * (self.half + 0.06)
+            joints = [(out, up, along, 0.06), (out + side * 0.06, up, along, 0.06)]
+            self.sketch.limb(joints, self.car.paint, bias=0.5 if self._sees(side) else 0.0)
 
     def _mirrored(self, corners: Sequence[Point], colour: Colour, *, bias: float = 0.0, gloss: float = 0.0) -> None:
         """Add a panel on the right flank (+) and its mirror on the left."""
@@ -177,6 +197,8 @@ class _CarBody:
             (0.26, low - 0.02, along),
             (0.26, low - 0.13, along),
         ]
+        bumper = [(-half, self.sill, along), (-half, low, along), (half, low, along), (half, self.sill, along)]
+        self.sketch.panel(bumper[::sign], (52, 54, 58), bias=0.22)
         if sign > 0:
             self.sketch.panel(grille, (36, 38, 42), bias=0.25)
         self.sketch.panel(plate[::sign], (228, 228, 214), bias=0.3)
@@ -214,7 +236,11 @@ class _CarBody:
         self._mirrored(flank, paint, bias=0.15)
         screen = [(-wide, *base_front), (wide, *base_front), (narrow, *roof_front), (-narrow, *roof_front)]
         self.sketch.panel(screen[::-1], paint, bias=0.15)
-        self.sketch.panel(_inset(screen, 0.08)[::-1], GLASS, bias=0.3, gloss=0.12)
+        glass = _inset(screen, 0.08)
+        self.sketch.panel(glass[::-1], GLASS, bias=0.3, gloss=0.02)
+        # The sky lies on the glass from the upper left.
+        sheen = [glass[3], glass[2], _between(glass[1], glass[2], 0.55), _between(glass[0], glass[3], 0.2)]
+        self.sketch.panel(sheen, GLASS, bias=0.32, gloss=0.3)
         back = [(-wide, *base_rear), (wide, *base_rear), (narrow, *roof_rear), (-narrow, *roof_rear)]
         self.sketch.panel(back, paint, bias=0.15)
         self.sketch.panel(_inset(back, 0.13), GLASS, bias=0.3)
