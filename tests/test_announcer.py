@@ -1,0 +1,178 @@
+"""What goes onto Home Assistant's bus and into the channels' present state."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from homeassistant.core import Event, HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+
+from custom_components.nemotron_security.broadcasters import Message, MessageType, async_channels
+from custom_components.nemotron_security.const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from custom_components.nemotron_security.vision.messages import (
+    CameraState,
+    CameraStatus,
+    DetectorState,
+    Problem,
+    Ready,
+)
+
+from .house import CAMERA, async_report, async_set_up, async_settle, frame, make_entry, online, person, picture_of
+
+SECRET = "secret-word"
+STREAM = {"source": "stream", "stream_url": f"rtsp://guard:{SECRET}@127.0.0.1:1/live?token={SECRET}"}
+YARD = f"{CAMERA[:-1]}1"
+
+
+@pytest.fixture
+async def entry(hass: HomeAssistant, silent_worker: None) -> MockConfigEntry:
+    """Two cameras, for whose worker the test speaks."""
+    return await async_set_up(hass, make_entry(STREAM, {**STREAM, "stream_url": "rtsp://127.0.0.1:1/yard"}))
+
+
+def lost(detail: str = "") -> CameraState:
+    return CameraState(
+        camera_id=CAMERA,
+        status=CameraStatus.OFFLINE,
+        at=time.time(),
+        problem=Problem.SOURCE_UNREACHABLE,
+        detail=detail,
+    )
+
+
+def pipeline(hass: HomeAssistant) -> dict[str, str]:
+    """Return what a client that connects now is told of the pipeline."""
+    told = [m for m in async_channels(hass).system.present() if m.type is MessageType.PIPELINE_STATUS]
+    assert len(told) == 1
+    status: dict[str, str] = json.loads(told[0].data)
+    return status
+
+
+async def test_incident_on_the_bus(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    events = async_capture_events(hass, EVENT_INCIDENT)
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now), picture_of(1, at=now))
+    await async_report(hass, entry, frame(person(at=now + 2), person(2, at=now + 2), at=now + 2))
+    hass.config_entries.async_remove_subentry(entry, CAMERA)
+    await hass.async_block_till_done()
+    await async_settle(hass, entry)
+    changes = [event.data["change"] for event in events]
+    assert changes[0] == "started"
+    assert changes[-1] == "ended"
+    assert set(changes[1:-1]) == {"updated"}
+    first, last = events[0].data, events[-1].data
+    assert first["id"] == last["id"]
+    assert (first["camera_id"], first["labels"], first["object_count"]) == (CAMERA, ["person"], 1)
+    assert (first["ended_at"], first["picture_id"]) == (None, None)
+    assert first["risk_level"] == "medium"
+    assert first["risk_score"] == first["rules_score"] == 30
+    assert last["object_count"] == 2
+    assert last["ended_at"] is not None
+    assert last["picture_id"] is not None
+
+
+async def test_what_is_announced_can_be_found(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    store = entry.runtime_data.store
+    found: list[Any] = []
+
+    async def look(event: Event[Any]) -> None:
+        found.append(await store.async_incident(event.data["id"]))
+
+    hass.bus.async_listen_once(EVENT_INCIDENT, look)
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now))
+    async with asyncio.timeout(5):
+        while not found:
+            await asyncio.sleep(0.01)
+    assert found[0] is not None
+    assert found[0].camera_id == CAMERA
+
+
+async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    on_bus = async_capture_events(hass, EVENT_DETECTION)
+    on_channel: list[Message] = []
+
+    class Client:
+        def wants(self, message: Message) -> bool:
+            return message.type is MessageType.DETECTION
+
+        def send(self, message: Message) -> None:
+            on_channel.append(message)
+
+    async_channels(hass).events.connect(Client())
+    now = float(int(time.time()))
+    await async_report(hass, entry, online(), online(YARD))
+    for number in range(15):
+        at = now + number / 5
+        for camera_id in (CAMERA, YARD):
+            seen = [person(track_id, at=at, since=now) for track_id in (1, 2, 3)]
+            await async_report(hass, entry, frame(*seen, at=at, frame_id=number + 1, camera_id=camera_id))
+    assert len(on_channel) >= 2 * 3 * 3
+    assert [event.data["camera_id"] for event in on_bus] == [CAMERA, YARD] * 3
+    data = on_bus[0].data
+    assert (data["object_type"], data["confidence"], data["track_id"]) == ("person", 0.9, 1)
+    assert (data["bbox_x"], data["bbox_y"], data["bbox_width"], data["bbox_height"]) == (100, 200, 80, 220)
+    assert data["incident_id"] == on_bus[2].data["incident_id"]
+
+
+async def test_camera_status_on_the_bus(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    events = async_capture_events(hass, EVENT_CAMERA_STATUS)
+    at = time.time()
+    await async_report(hass, entry, online(at=at), lost(), online())
+    assert [(event.data["status"], event.data["problem"]) for event in events] == [
+        ("online", None),
+        ("offline", "source_unreachable"),
+        ("online", None),
+    ]
+    assert {event.data["camera_id"] for event in events} == {CAMERA}
+    assert events[1].data["last_seen_at"] == events[0].data["last_seen_at"]
+
+
+async def test_pipeline_is_in_the_present_state_from_the_start(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    assert pipeline(hass) == {"worker": "starting", "detector": "off", "store": "running", "analyzer": "off"}
+    await async_report(hass, entry, Ready(pid=1, versions={}))
+    assert pipeline(hass)["worker"] == "running"
+    down = CameraState(camera_id=CAMERA, status=CameraStatus.ERROR, at=time.time(), problem=Problem.WORKER_DOWN)
+    await async_report(hass, entry, down)
+    assert pipeline(hass)["worker"] == "starting"
+    # After a reload it is told anew, though nothing differs.
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert pipeline(hass)["worker"] == "starting"
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert async_channels(hass).system.present() == []
+
+
+async def test_detector_in_the_pipeline(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    hass.config_entries.async_update_entry(entry, options={"detector_model": "/models/one"})
+    await hass.async_block_till_done()
+    assert pipeline(hass)["detector"] == "starting"
+    await async_report(hass, entry, DetectorState(problem=None))
+    assert pipeline(hass)["detector"] == "running"
+    # A change of something else does not touch it.
+    hass.config_entries.async_update_entry(entry, options={"detector_model": "/models/one", "quiet_time": 20})
+    await hass.async_block_till_done()
+    assert pipeline(hass)["detector"] == "running"
+    await async_report(hass, entry, DetectorState(problem=Problem.MODEL_CORRUPT))
+    assert pipeline(hass)["detector"] == "failed"
+    await async_report(hass, entry, DetectorState(problem=Problem.WORKER_DOWN))
+    assert pipeline(hass)["detector"] == "starting"
+    # Without a model nothing is detected any more, which takes a new worker.
+    runtime = entry.runtime_data
+    hass.config_entries.async_update_entry(entry, options={})
+    await hass.async_block_till_done()
+    assert entry.runtime_data is not runtime
+    assert pipeline(hass)["detector"] == "off"
+
+
+async def test_no_secret_on_the_bus(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    captured = [async_capture_events(hass, name) for name in (EVENT_INCIDENT, EVENT_DETECTION, EVENT_CAMERA_STATUS)]
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now), lost(f"libav said {SECRET}"))
+    assert all(captured)
+    told = json.dumps([event.as_dict() for events in captured for event in events], default=str)
+    assert SECRET not in told
+    assert "rtsp:" not in told
+    assert SECRET not in json.dumps([state.as_dict() for state in hass.states.async_all()], default=str)
