@@ -42,6 +42,9 @@ _SNAPSHOT_PATIENCE = 5.0
 _TRACKS_SHOWN = 3.0
 """Seconds after which the last look's tracks are no longer drawn into live pictures."""
 
+_HIDDEN_SHOWN = 0.5
+"""Seconds after which a track that is not seen any more is no longer drawn."""
+
 _OFFLINE = {Problem.SOURCE_UNREACHABLE, Problem.SOURCE_STALLED, Problem.SOURCE_ENDED}
 
 
@@ -285,7 +288,10 @@ def _drawn(latest: FrameTracks | None, frame: Frame) -> tuple[TrackState, ...]:
     """Return the tracks that belong into a live picture."""
     if latest is None or frame.captured_at - latest.captured_at > _TRACKS_SHOWN:
         return ()
-    return latest.tracks if (latest.width, latest.height) == (frame.width, frame.height) else ()
+    if (latest.width, latest.height) != (frame.width, frame.height):
+        return ()
+    # A box around what is hidden, or has left the picture, looks like a false alarm.
+    return tuple(track for track in latest.tracks if latest.captured_at - track.last_seen_at <= _HIDDEN_SHOWN)
 
 
 def _empty(request: GetSnapshot) -> Snapshot:
