@@ -44,12 +44,12 @@ def draw_animal(sketch: Sketch, animal: Animal, phase: float, stride: float) -> 
 class _Dog:
     """Joints in units of the height at the shoulder."""
 
-    length = 1.12
+    length = 1.08
     girth = 0.21
-    leg = 0.068
-    head_up = 1.2
-    head = 0.135
-    muzzle = 0.22
+    leg = 0.058
+    head_up = 1.24
+    head = 0.165
+    muzzle = 0.13
 
     def __init__(self, sketch: Sketch, animal: Animal, phase: float, stride: float) -> None:
         self.sketch = sketch
@@ -73,12 +73,13 @@ class _Dog:
 
     def _trunk(self) -> None:
         half, fur = self.length / 2, self.animal.fur
-        chest = (0.0, 0.78, half - 0.12, self.girth * 1.1)
-        loin = (0.0, 0.82, -half * 0.35, self.girth * 0.82)
-        rump = (0.0, 0.8, -half + 0.1, self.girth * 0.95)
-        self._limb([chest, loin], fur)
+        chest = (0.0, 0.74, half - 0.16, self.girth * 1.16)
+        loin = (0.0, 0.82, -half * 0.3, self.girth * 0.8)
+        rump = (0.0, 0.79, -half + 0.14, self.girth * 0.92)
+        withers = (0.0, 0.87, half - 0.2, self.girth * 0.7)
         self._limb([loin, rump], fur)
-        self._limb([(0.0, 0.68, half - 0.03, self.girth * 0.75)], self.animal.chest, bias=0.02)
+        self._limb([chest, loin, withers], fur, bias=0.02)
+        self._limb([(0.0, 0.66, half - 0.1, self.girth * 0.8)], self.animal.chest, bias=0.03)
 
     def _leg(self, side: int, *, front: bool) -> None:
         # Trotting: diagonal legs move together.
@@ -87,7 +88,7 @@ class _Dog:
         lifted = 0.7 * self.stride * max(0.0, cos(phase))
         along = self.length / 2 - 0.14 if front else -self.length / 2 + 0.12
         right = 0.1 * side
-        hip = (right, 0.66, along, self.leg * (1.5 if front else 2.0))
+        hip = (right, 0.68, along, self.leg * (1.7 if front else 2.5))
         bend = (0.2 if front else -0.35) * 0.4
         knee = (right, 0.66 - 0.33 * cos(swing + bend), along + 0.33 * sin(swing + bend), self.leg * 1.05)
         shin = swing - bend * 0.9 - lifted * (1.0 if front else 0.6)

@@ -55,7 +55,8 @@ def shade(colour: Colour, brightness: float) -> tuple[int, int, int]:
 def hull(centres: Points, radii: Points) -> Points:
     """Return the outline of the convex hull of circles: the outermost point in each of a ring of directions."""
     outermost = (centres @ RING.T + radii[:, None]).argmax(axis=0)
-    return centres[outermost] + RING * radii[outermost, None]
+    outline: Points = centres[outermost] + RING * radii[outermost, None]
+    return outline
 
 
 @dataclass(slots=True, eq=False)
