@@ -1,7 +1,7 @@
 """What the committed demo model finds of the rendered scenes, through the worker's own pipeline and the incident logic.
 
 Every scene of the catalogue is rendered once (kept in .cache/scenes), read as a video file, looked at 5 times a second
-and taken through motion gate, regions, detector, tracker and `scene.py`, all with the integration's defaults.
+and taken through motion gate, regions, detector, tracker and `episodes.py`, all with the integration's defaults.
 
 A true incident is found when one of ours begins within it (or shortly before: what is far or half hidden may be seen
 before the truth counts it); one of ours that begins within no true one is a false alarm. The boxes of confirmed tracks
@@ -24,7 +24,7 @@ from custom_components.nemotron_security.const import (
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
 )
-from custom_components.nemotron_security.scene import Episode, Scene, Turn
+from custom_components.nemotron_security.episodes import Episode, Episodes, Turn
 from custom_components.nemotron_security.vision.messages import (
     Box,
     CameraConfig,
@@ -91,15 +91,15 @@ def watch(path: Path, truth: GroundTruth, loaded: LoadedDetector) -> Outcome:
     config = CameraConfig(
         camera_id=truth.name, source=source, fps=DEFAULT_FPS, labels=DEFAULT_LABELS, confidence=DEFAULT_CONFIDENCE
     )
-    scene = Scene(truth.name, quiet_time=DEFAULT_QUIET_TIME, maximum_length=DEFAULT_MAXIMUM_LENGTH)
+    episodes = Episodes(truth.name, quiet_time=DEFAULT_QUIET_TIME, maximum_length=DEFAULT_MAXIMUM_LENGTH)
     outcome = Outcome(truth)
     with open_source(source, fps=0, stop=threading.Event()) as frames:
         for frame, reports, _ in follow(frames, CameraPipeline(config, count(1)), loaded):
             for tracks in (report for report in reports if isinstance(report, FrameTracks)):
-                _note(outcome, (change.episode for change in scene.see(tracks, frame.captured_at) if _ended(change)))
+                _note(outcome, (change.episode for change in episodes.see(tracks, frame.captured_at) if _ended(change)))
                 outcome.overlaps += overlaps(tracks, truth)
-            _note(outcome, (change.episode for change in scene.tick(frame.captured_at)))
-    _note(outcome, (change.episode for change in scene.end()))
+            _note(outcome, (change.episode for change in episodes.tick(frame.captured_at)))
+    _note(outcome, (change.episode for change in episodes.end()))
     return outcome
 
 
