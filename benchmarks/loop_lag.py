@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 
-from demo.__main__ import clip
+from demo.clips import clip
 from demo.home_assistant import INTEGRATION, MODEL, HomeAssistantProcess, WebsocketClient
 
 from ._report import Figures, run

@@ -11,11 +11,11 @@ from pathlib import Path
 import signal
 from typing import Any
 
+from .clips import clip
 from .home_assistant import MODEL, REPOSITORY, HomeAssistantProcess, free_port
-from .scenes import render
 from .stream_server import StreamServer
 
-FOLDER = REPOSITORY / ".demo"
+FOLDER = REPOSITORY / ".demo" / "home-assistant"
 PREFERRED_PORT = 8123
 EXTRA = f"""\
 sun:
@@ -33,18 +33,6 @@ lovelace:
 """
 
 
-def clip(name: str) -> Path:
-    """Return a rendered scene, rendering it at the first start."""
-    path = FOLDER / "clips" / f"{name}.mp4"
-    if not path.exists():
-        print(f"Rendering the scene {name} (once) ...", flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.mp4")
-        render(name, part)
-        part.rename(path)
-    return path
-
-
 def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
     """Return the answers to the config flow: the server of NEMOTRON_URL, or the rules."""
     if not (url := environment.get("NEMOTRON_URL")):
@@ -57,11 +45,11 @@ def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
     return [{"analyzer": "nemotron", "detector_model": str(MODEL)}, server]
 
 
-async def async_run(port: int) -> None:
+async def async_run(folder: Path, port: int) -> None:
     """Start everything, say where to look, and go on until told to stop."""
     front_door, driveway = await asyncio.to_thread(lambda: (clip("front_door"), clip("driveway")))
     async with StreamServer({"front_door": front_door}) as streams:
-        house = HomeAssistantProcess(FOLDER / "home-assistant", port=port, trust_loopback=True, extra=EXTRA)
+        house = HomeAssistantProcess(folder, port=port, trust_loopback=True, extra=EXTRA)
         house.forget()
         print("Starting Home Assistant ...", flush=True)
         async with house:
@@ -94,8 +82,9 @@ def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--port", type=int, default=None, help="of Home Assistant on 127.0.0.1 (8123 if it is free)")
-    port = parser.parse_args().port
-    asyncio.run(async_run(port or free_port(PREFERRED_PORT)))
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="its configuration; made anew at each start")
+    options = parser.parse_args()
+    asyncio.run(async_run(options.folder, options.port or free_port(PREFERRED_PORT)))
 
 
 if __name__ == "__main__":

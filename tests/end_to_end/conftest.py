@@ -1,5 +1,6 @@
 """A real Home Assistant, a real stream of a rendered scene, the real worker."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 import subprocess
@@ -7,11 +8,9 @@ import subprocess
 import pytest
 import pytest_socket
 
+from demo.clips import clip
 from demo.home_assistant import REPOSITORY, HomeAssistantProcess
-from demo.scenes import render
 from demo.stream_server import StreamServer
-
-CLIPS = REPOSITORY / ".cache" / "scenes"
 
 
 @pytest.fixture(autouse=True)
@@ -19,18 +18,6 @@ def _real_sockets() -> None:
     """Allow sockets, which the harness forbids before each test: everything here listens on loopback."""
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"])
-
-
-@pytest.fixture(scope="session")
-def visitor_clip() -> Path:
-    """A visitor at the front door, rendered once."""
-    path = CLIPS / "front_door.mp4"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.mp4")
-        render("front_door", part)
-        part.rename(path)
-    return path
 
 
 @pytest.fixture(scope="session", params=["pinned", "newest"])
@@ -45,9 +32,9 @@ def home_assistant_python(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-async def streams(visitor_clip: Path) -> AsyncIterator[StreamServer]:
-    """A real HTTP server that streams the visitor for ever."""
-    async with StreamServer({"front_door": visitor_clip}) as server:
+async def streams() -> AsyncIterator[StreamServer]:
+    """A real HTTP server that streams a visitor for ever."""
+    async with StreamServer({"front_door": await asyncio.to_thread(clip, "front_door")}) as server:
         yield server
 
 
