@@ -9,10 +9,11 @@ from collections.abc import Mapping
 import os
 from pathlib import Path
 import signal
+import sys
 from typing import Any
 
 from .clips import clip
-from .home_assistant import MODEL, REPOSITORY, HomeAssistantProcess, free_port
+from .home_assistant import MODEL, REPOSITORY, HomeAssistantError, HomeAssistantProcess, free_port
 from .stream_server import StreamServer
 
 FOLDER = REPOSITORY / ".demo" / "home-assistant"
@@ -84,7 +85,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=None, help="of Home Assistant on 127.0.0.1 (8123 if it is free)")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="its configuration; made anew at each start")
     options = parser.parse_args()
-    asyncio.run(async_run(options.folder, options.port or free_port(PREFERRED_PORT)))
+    try:
+        asyncio.run(async_run(options.folder, options.port or free_port(PREFERRED_PORT)))
+    except HomeAssistantError as err:
+        hint = " Look at NEMOTRON_URL, NEMOTRON_MODEL, NEMOTRON_API_KEY." if "NEMOTRON_URL" in os.environ else ""
+        sys.exit(f"The demo did not start: {err}.{hint}")
 
 
 if __name__ == "__main__":

@@ -328,7 +328,8 @@ class HomeAssistantProcess:
                 raise HomeAssistantError(f"the flow ended early: {result}")
             result = await self.post(f"{path}/{result['flow_id']}", answers)
         if result["type"] != "create_entry":
-            raise HomeAssistantError(f"the flow did not finish: {result}")
+            problem = result.get("errors") or f"it asks for {result.get('step_id')}"
+            raise HomeAssistantError(f"the flow did not finish: {problem}")
         return result
 
     def log_text(self) -> str:
