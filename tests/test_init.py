@@ -26,6 +26,12 @@ def alive(pid: int) -> bool:
         return False
 
 
+def state_of(hass: HomeAssistant, entity_id: str) -> str | None:
+    """Return an entity's state."""
+    state = hass.states.get(entity_id)
+    return state.state if state else None
+
+
 async def worker_pid(entry: object) -> int:
     async with asyncio.timeout(20):
         while (pid := entry.runtime_data.executor.pid) is None:  # type: ignore[attr-defined]
@@ -99,15 +105,15 @@ async def test_detection_switch_is_kept_by_the_subentry(hass: HomeAssistant) -> 
     entry = await async_set_up(hass, make_entry(ABSENT_FILE))
     now = time.time()
     await async_report(hass, entry, online(), frame(person(at=now), at=now))
-    assert hass.states.get("binary_sensor.front_door_person").state == "on"
+    assert state_of(hass, "binary_sensor.front_door_person") == "on"
     await hass.services.async_call("switch", "turn_off", {"entity_id": "switch.front_door_detection"}, blocking=True)
     await hass.async_block_till_done()
-    assert hass.states.get("switch.front_door_detection").state == "off"
+    assert state_of(hass, "switch.front_door_detection") == "off"
     assert entry.subentries[CAMERA].data["detect"] is False
     assert entry.runtime_data.executor._cameras[CAMERA].detect is False
     # What was on is not known any more, and a report that was under way does not bring it back.
     await async_report(hass, entry, frame(person(at=now + 1), at=now + 1))
-    assert hass.states.get("binary_sensor.front_door_person").state == "unknown"
+    assert state_of(hass, "binary_sensor.front_door_person") == "unknown"
     await hass.services.async_call("switch", "turn_on", {"entity_id": "switch.front_door_detection"}, blocking=True)
     await hass.async_block_till_done()
     assert entry.runtime_data.executor._cameras[CAMERA].detect is True
@@ -124,12 +130,12 @@ async def test_store_that_cannot_be_opened_is_retried(hass: HomeAssistant, conte
     entry = make_entry(ABSENT_FILE)
     entry.add_to_hass(hass)
     assert not await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.state == ConfigEntryState.SETUP_RETRY
     assert entry.error_reason_translation_key == words
     path.unlink()
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
-    assert entry.state is ConfigEntryState.LOADED
+    assert entry.state == ConfigEntryState.LOADED
 
 
 async def test_few_entities_by_default(hass: HomeAssistant, entity_registry: er.EntityRegistry) -> None:

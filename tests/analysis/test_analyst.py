@@ -19,7 +19,7 @@ from custom_components.nemotron_security.incidents import Incidents
 from custom_components.nemotron_security.models import Detection, House, Incident
 from custom_components.nemotron_security.store import Store, StoreError
 from custom_components.nemotron_security.vision.messages import Box, TrackPicture
-from tests.test_scene import frame, seen
+from tests.test_episodes import frame, seen
 
 from .conftest import FaultyServer
 from .test_schema import ANSWER
