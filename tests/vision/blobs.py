@@ -66,14 +66,14 @@ def walk(seconds: float, *, start: float = 1.0, until: float = 1e9, fps: float =
         yield frame(number, 20 + int((at - start) * fps) * 6 if start <= at < until else None, fps=fps)
 
 
-def write_video(path: Path, seconds: float = 4.0, fps: int = 15) -> Path:
+def write_video(path: Path, seconds: float = 4.0, fps: int = 15, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
     """A video in which a square walks from left to right, again and again."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         for number in range(int(seconds * fps)):
-            picture = av.VideoFrame.from_ndarray(pixels(number, (number * 8) % (WIDTH - SQUARE)), "rgb24")
+            picture = av.VideoFrame.from_ndarray(pixels(number, (number * 8) % (WIDTH - SQUARE), size=size), "rgb24")
             picture.pts, picture.time_base = number, Fraction(1, fps)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
