@@ -63,7 +63,8 @@ def assign(boxes: Tensor, scores: Tensor, points: Tensor, objects: Tensor) -> tu
     owner = torch.where(chosen, overlap + 1e-6, torch.zeros_like(overlap)).argmax(1)
     mine = torch.zeros_like(chosen).scatter_(1, owner[:, None], value=True) & chosen
     fit = fit * mine
-    target = (fit / (fit.amax(2, keepdim=True) + 1e-12)).amax(1)
+    # The root lets the second and third best points be nearly sure as well; else the sure one is left in doubt.
+    target = (fit / (fit.amax(2, keepdim=True) + 1e-12)).amax(1).sqrt()
     return owner, target, ignored & (target == 0)
 
 

@@ -146,13 +146,19 @@ _INCIDENTS = [
         name="car_leaves",
         description="A car that stood in the drive drives away.",
         setting="driveway",
-        seconds=20,
+        seconds=29,
         actors=(
             Actor(
                 kind=Kind.CAR,
                 look=31,
                 faces=0.0,
-                stops=(Stop(0, -0.3, 7.5), Stop(6, -0.3, 7.5), Stop(10, -0.2, 14), Stop(12, 3, 17.6), Stop(16, 30, 19)),
+                stops=(
+                    Stop(0, -0.3, 7.5),
+                    Stop(15, -0.3, 7.5),
+                    Stop(19, -0.2, 14),
+                    Stop(21, 3, 17.6),
+                    Stop(25, 30, 19),
+                ),
             ),
         ),
     ),
