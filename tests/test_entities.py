@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from io import BytesIO
+import logging
 import os
 from pathlib import Path
 import signal
@@ -333,6 +334,17 @@ async def test_nothing_is_written_when_nothing_changed(hass: HomeAssistant, entr
         entry.runtime_data._handle_report(heartbeat(at))
     await async_settle(hass, entry)
     assert [event.data["entity_id"] for event in written] == []
+
+
+async def test_lost_camera_is_said_once_in_the_log(
+    hass: HomeAssistant, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    broken = lost(CameraStatus.ERROR, Problem.SOURCE_CORRUPT)
+    stalled = lost(CameraStatus.OFFLINE, Problem.SOURCE_STALLED)
+    await async_report(hass, entry, online(), stalled, broken, stalled, online(), online(), stalled)
+    said = [line for line in caplog.messages if line.startswith("Camera Front door is ")]
+    assert [line.split()[4].rstrip(":") for line in said] == ["lost", "back", "lost"]
 
 
 # --- with the real worker -----------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         """Say once that the camera is lost, once that it is back."""
         if health.status in (CameraStatus.OFFLINE, CameraStatus.ERROR) and not self._lost:
             self._lost = True
-            _LOGGER.warning("Camera %s is lost: %s (%s)", self._title, health.problem, health.detail)
+            _LOGGER.info("Camera %s is lost: %s (%s)", self._title, health.problem, health.detail)
         elif health.status is CameraStatus.ONLINE and self._lost:
             self._lost = False
             _LOGGER.info("Camera %s is back", self._title)

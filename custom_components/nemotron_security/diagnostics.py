@@ -1,0 +1,47 @@
+"""Diagnostics of the entry, for a bug report: nothing in it is secret."""
+
+from dataclasses import asdict
+from typing import Any
+
+from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.const import CONF_UNIQUE_ID
+from homeassistant.core import HomeAssistant
+
+from .broadcasters import camera_status_payload, pipeline_status_payload
+from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_STREAM_URL
+from .coordinator import CameraCoordinator
+from .runtime import NemotronSecurityConfigEntry, Runtime
+
+# A camera's unique id is made of its stream's address, and a camera's address may be its key.
+TO_REDACT = {CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_STREAM_URL, CONF_UNIQUE_ID}
+
+
+async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> dict[str, Any]:
+    """Return what is configured, how the parts do, and the last second's figures."""
+    runtime = entry.runtime_data
+    return {
+        "entry": async_redact_data(entry.as_dict(), TO_REDACT),
+        "pipeline": pipeline_status_payload(runtime.announcer.pipeline),
+        "worker": _worker(runtime),
+        "cameras": {camera_id: _camera(runtime, camera) for camera_id, camera in runtime.cameras.items()},
+    }
+
+
+def _worker(runtime: Runtime) -> dict[str, Any] | None:
+    if (worker := runtime.worker) is None:
+        return None
+    heartbeat = runtime.heartbeat
+    figures = {} if heartbeat is None else {name: getattr(heartbeat, name) for name in ("at", "inference_ms", "rss")}
+    return {"versions": worker.versions, **figures}
+
+
+def _camera(runtime: Runtime, camera: CameraCoordinator) -> dict[str, Any]:
+    reports = runtime.heartbeat.cameras if runtime.heartbeat else ()
+    report = next((report for report in reports if report.camera_id == camera.camera_id), None)
+    return {
+        "status": camera_status_payload(camera.data.health),
+        "detail": camera.data.health.detail,
+        "motion": camera.data.motion,
+        "objects": camera.data.counts,
+        "figures": None if report is None else asdict(report),
+    }
