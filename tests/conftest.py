@@ -6,6 +6,8 @@ import custom_components  # noqa: F401  # isort: skip
 import logging
 
 import pytest
+from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
+from syrupy.assertion import SnapshotAssertion
 
 from custom_components.nemotron_security.vision.executor import Executor
 
@@ -34,3 +36,9 @@ def silent_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         """Start nothing."""
 
     monkeypatch.setattr(Executor, "async_start", stay)
+
+
+@pytest.fixture
+def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    """Serialise states and registry entries as Home Assistant does, without ids and times."""
+    return snapshot.use_extension(HomeAssistantSnapshotExtension)
