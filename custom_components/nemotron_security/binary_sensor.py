@@ -10,10 +10,10 @@ from homeassistant.components.binary_sensor import (
     BinarySensorEntityDescription,
 )
 from homeassistant.const import EntityCategory
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 from .models import ANIMALS, PERSONS, VEHICLES, CameraStatus, count_of
 
 if TYPE_CHECKING:
@@ -80,15 +80,11 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the binary sensors of every camera, also of those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities(
-            [CameraBinarySensor(camera, description) for description in BINARY_SENSORS],
-            config_subentry_id=camera.camera_id,
-        )
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(
+        entry,
+        async_add_entities,
+        lambda camera: [CameraBinarySensor(camera, description) for description in BINARY_SENSORS],
+    )
 
 
 class CameraBinarySensor(CameraBoundEntity, BinarySensorEntity):

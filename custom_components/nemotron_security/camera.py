@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, override
 from aiohttp import web
 from homeassistant.components.camera import Camera, async_get_still_stream
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator
@@ -29,12 +29,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the live picture of every camera, also of those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities([LiveCamera(camera)], config_subentry_id=camera.camera_id)
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(entry, async_add_entities, lambda camera: [LiveCamera(camera)])
 
 
 class LiveCamera(CameraBoundEntity, Camera):

@@ -1,11 +1,35 @@
-"""The base of a camera's entities."""
+"""The base of a camera's entities, and how they come to it."""
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from homeassistant.core import callback
 from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import CameraCoordinator
 from .models import CameraStatus
+
+if TYPE_CHECKING:
+    from .runtime import NemotronSecurityConfigEntry
+
+
+@callback
+def async_add_to_each_camera(
+    entry: NemotronSecurityConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    build: Callable[[CameraCoordinator], Iterable[Entity]],
+) -> None:
+    """Add a platform's entities to every camera, now and to those that are added later."""
+
+    @callback
+    def add(camera: CameraCoordinator) -> None:
+        async_add_entities(build(camera), config_subentry_id=camera.camera_id)
+
+    entry.runtime_data.async_for_each_camera(add)
 
 
 class CameraBoundEntity(CoordinatorEntity[CameraCoordinator]):

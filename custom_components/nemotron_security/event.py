@@ -7,7 +7,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import IncidentChange
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator
@@ -23,12 +23,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add an event entity to every camera, also to those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities([IncidentEvent(camera)], config_subentry_id=camera.camera_id)
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(entry, async_add_entities, lambda camera: [IncidentEvent(camera)])
 
 
 class IncidentEvent(CameraBoundEntity, EventEntity):

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 from .store import StoreError
 
 if TYPE_CHECKING:
@@ -28,12 +28,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add an image to every camera, also to those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities([LastIncidentImage(hass, camera)], config_subentry_id=camera.camera_id)
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(entry, async_add_entities, lambda camera: [LastIncidentImage(hass, camera)])
 
 
 class LastIncidentImage(CameraBoundEntity, ImageEntity):

@@ -10,10 +10,10 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 from .models import ANIMALS, PERSONS, VEHICLES, RiskLevel, count_of
 
 if TYPE_CHECKING:
@@ -79,15 +79,9 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensors of every camera, also of those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities(
-            [CameraSensor(camera, description) for description in SENSORS],
-            config_subentry_id=camera.camera_id,
-        )
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(
+        entry, async_add_entities, lambda camera: [CameraSensor(camera, description) for description in SENSORS]
+    )
 
 
 class CameraSensor(CameraBoundEntity, SensorEntity):

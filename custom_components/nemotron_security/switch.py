@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONF_DETECT
-from .entity import CameraBoundEntity
+from .entity import CameraBoundEntity, async_add_to_each_camera
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator
@@ -23,12 +23,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add a switch to every camera, also to those added later."""
-
-    @callback
-    def add(camera: CameraCoordinator) -> None:
-        async_add_entities([DetectionSwitch(camera)], config_subentry_id=camera.camera_id)
-
-    entry.runtime_data.async_for_each_camera(add)
+    async_add_to_each_camera(entry, async_add_entities, lambda camera: [DetectionSwitch(camera)])
 
 
 class DetectionSwitch(CameraBoundEntity, SwitchEntity):
