@@ -1,0 +1,176 @@
+"""The automations in the documentation do what they say, in Home Assistant's own automation component."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+import json
+from pathlib import Path
+import re
+import time
+from typing import Any
+
+from homeassistant.components.automation.config import async_validate_config_item
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+    async_fire_time_changed,
+    async_mock_service,
+)
+import yaml
+
+from custom_components.nemotron_security.const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from custom_components.nemotron_security.vision.messages import CameraState, CameraStatus, Problem
+
+from .house import (
+    ABSENT_FILE,
+    CAMERA,
+    async_report,
+    async_set_up,
+    async_until,
+    frame,
+    make_entry,
+    online,
+    person,
+    picture_of,
+)
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str, *names: str) -> list[Any]:
+    """Return the code blocks of a language in these documents, parsed."""
+    parse: Callable[[str], Any] = yaml.safe_load if language == "yaml" else json.loads
+    texts = [(DOCS / name).read_text() for name in names]
+    return [parse(body) for text in texts for tag, body in BLOCK.findall(text) if tag == language]
+
+
+def automations() -> list[dict[str, Any]]:
+    """Return the documented automations; some are written as a part of configuration.yaml."""
+    found = blocks("yaml", "automations.md", "getting-started.md")
+    return [item for block in found for item in (block.get("automation") or [block])]
+
+
+AUTOMATIONS = {automation["alias"]: automation for automation in automations()}
+
+
+@pytest.fixture
+async def entry(hass: HomeAssistant, silent_worker: None) -> MockConfigEntry:
+    """One camera, for whose worker the test speaks, and the domains that the examples use."""
+    for domain in ("persistent_notification", "light", "notify"):
+        assert await async_setup_component(hass, domain, {})
+    return await async_set_up(hass, make_entry(ABSENT_FILE))
+
+
+async def load(hass: HomeAssistant, alias: str) -> None:
+    """Let Home Assistant run a documented automation."""
+    assert await async_setup_component(hass, "automation", {"automation": [AUTOMATIONS[alias]]})
+    await hass.async_block_till_done()
+    states = hass.states.async_all("automation")
+    assert [(state.name, state.state) for state in states] == [(alias, "on")]
+
+
+def lost() -> CameraState:
+    return CameraState(
+        camera_id=CAMERA, status=CameraStatus.OFFLINE, at=time.time(), problem=Problem.SOURCE_STALLED, detail=""
+    )
+
+
+def test_there_are_examples() -> None:
+    assert len(AUTOMATIONS) >= 6
+
+
+@pytest.mark.parametrize("alias", AUTOMATIONS)
+async def test_automation_is_valid(hass: HomeAssistant, entry: MockConfigEntry, alias: str) -> None:
+    assert await async_setup_component(hass, "automation", {})
+    validated = await async_validate_config_item(hass, alias, AUTOMATIONS[alias])
+    assert validated is not None
+    assert validated.validation_error is None
+
+
+async def test_notification_with_picture(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    calls = async_mock_service(hass, "notify", "mobile_app_phone")
+    # Armed and nobody at home: a person makes it serious, a car does not.
+    hass.states.async_set("alarm_control_panel.home", "armed_away")
+    hass.states.async_set("person.owner", "not_home")
+    await load(hass, "Serious incident at the front door")
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(1, at=now, label="car"), at=now))
+    assert hass.states.get("event.front_door_incident") is not None
+    assert calls == []
+    await async_report(hass, entry, frame(person(2, at=now + 2), at=now + 2), picture_of(2, at=now + 2))
+    assert calls
+    data = calls[-1].data
+    incident_id = hass.states.get("event.front_door_incident").attributes["incident_id"]  # type: ignore[union-attr]
+    assert data["title"]
+    assert data["message"]
+    assert data["data"] == {
+        "tag": f"incident-{incident_id}",
+        "image": "/api/image_proxy/image.front_door_last_incident",
+    }
+    assert hass.states.get("image.front_door_last_incident").state != "unknown"  # type: ignore[union-attr]
+    # Nothing new happened by a restart.
+    calls.clear()
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert calls == []
+
+
+async def test_light_while_somebody_is_there_at_night(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    on, off = (async_mock_service(hass, "light", service) for service in ("turn_on", "turn_off"))
+    await load(hass, "Light at the front door")
+    now = time.time()
+    hass.states.async_set("sun.sun", "above_horizon")
+    await async_report(hass, entry, online(), frame(person(at=now), at=now), frame(at=now + 1))
+    assert on == []
+
+    hass.states.async_set("sun.sun", "below_horizon")
+    # From here on the automation runs, so the test waits for what it does instead of for its end.
+    entry.runtime_data._handle_report(frame(person(at=now + 2), at=now + 2))
+    await async_until(lambda: on)
+    entry.runtime_data._handle_report(frame(at=now + 3))
+    await async_until(lambda: hass.states.get("binary_sensor.front_door_person").state == "off")  # type: ignore[union-attr]
+    await asyncio.sleep(0)
+    assert off == []
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=61))
+    await async_until(lambda: off)
+    await hass.async_block_till_done()
+    assert [call.data["entity_id"] for call in (*on, *off)] == [["light.porch"]] * 2
+
+
+async def test_camera_that_is_gone(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    calls: list[ServiceCall] = async_mock_service(hass, "persistent_notification", "create")
+
+    async def wait(seconds: float) -> list[ServiceCall]:
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))
+        await hass.async_block_till_done()
+        return calls
+
+    await load(hass, "Camera at the front door is gone")
+    await async_report(hass, entry, online(), lost(), online())
+    assert await wait(301) == []
+    await async_report(hass, entry, lost())
+    assert await wait(290) == []
+    assert len(await wait(301)) == 1
+
+
+async def test_any_critical_incident(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    calls = async_mock_service(hass, "notify", "mobile_app_phone")
+    await load(hass, "Any critical incident")
+    hass.states.async_set("alarm_control_panel.home", "triggered")
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(1, at=now), at=now))
+    assert len(calls) == 1
+    assert calls[0].data["data"]["tag"].startswith("incident-")
+
+
+async def test_payloads_are_as_documented(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    captured = [async_capture_events(hass, name) for name in (EVENT_INCIDENT, EVENT_DETECTION, EVENT_CAMERA_STATUS)]
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now), lost())
+    documented = blocks("json", "automations.md")
+    assert [list(events[0].data) for events in captured] == [list(payload) for payload in documented]
