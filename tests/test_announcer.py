@@ -1,6 +1,8 @@
 """What goes onto Home Assistant's bus and into the channels' present state."""
 
 import asyncio
+from datetime import datetime, timedelta
+from itertools import pairwise
 import json
 import time
 from typing import Any
@@ -107,10 +109,13 @@ async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistan
     for number in range(15):
         at = now + number / 5
         for camera_id in (CAMERA, YARD):
-            seen = [person(track_id, at=at, since=now) for track_id in (1, 2, 3)]
+            # Three persons who come one after the other: each is stored at a moment of its own.
+            seen = [person(track_id, at=at, since=now) for track_id in (1, 2, 3) if number >= track_id - 1]
             await async_report(hass, entry, frame(*seen, at=at, frame_id=number + 1, camera_id=camera_id))
-    assert len(on_channel) >= 2 * 3 * 3
+    assert len({json.loads(message.data)["detected_at"] for message in on_channel}) >= 9
     assert [event.data["camera_id"] for event in on_bus] == [CAMERA, YARD] * 3
+    moments = sorted({datetime.fromisoformat(event.data["detected_at"]) for event in on_bus})
+    assert all(later - earlier >= timedelta(seconds=1) for earlier, later in pairwise(moments))
     data = on_bus[0].data
     assert (data["object_type"], data["confidence"], data["track_id"]) == ("person", 0.9, 1)
     assert (data["bbox_x"], data["bbox_y"], data["bbox_width"], data["bbox_height"]) == (100, 200, 80, 220)

@@ -216,6 +216,7 @@ TABLE: dict[str, tuple[list[Report], dict[str, str]]] = {
             MotionState(camera_id=CAMERA, active=True, at=NOW),
             frame(person(at=NOW), at=NOW),
             lost(CameraStatus.OFFLINE, Problem.SOURCE_STALLED),
+            MotionState(camera_id=CAMERA, active=False, at=NOW),
             frame(at=NOW),
             online(at=NOW + 5),
         ],

@@ -145,7 +145,18 @@ def test_brand_has_the_sizes_that_home_assistant_asks_for() -> None:
 
 
 # Entity platforms and components of the core's own, which hassfest lets anybody use: they require no package.
-ALWAYS_THERE = {"binary_sensor", "event", "image", "lock", "person", "sensor", "sun", "switch"}
+ALWAYS_THERE = {
+    "binary_sensor",
+    "diagnostics",
+    "event",
+    "image",
+    "lock",
+    "person",
+    "sensor",
+    "sun",
+    "switch",
+    "system_health",
+}
 
 
 def test_components_that_are_imported_are_depended_on() -> None:

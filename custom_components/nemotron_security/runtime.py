@@ -186,7 +186,9 @@ class Runtime:
         feed = self._feeds[camera_id]
         await feed.async_stop()
         if settings.origin != before.origin:
-            self.executor.remove_camera(camera_id)  # nothing of the old source shall be taken for the new one's
+            # Nothing of the old source shall be taken for the new one's, nor what was wrong with it.
+            self.executor.remove_camera(camera_id)
+            self.issues.async_clear(camera_id)
         feed.async_start(settings)
         if not settings.detect:
             self.cameras[camera_id].async_detection_off()
@@ -289,7 +291,7 @@ class Runtime:
             self.announcer.pipeline_status(worker=PartState.STARTING)
         # A camera that begins anew is unknown for a moment; what was wrong may be so still.
         if state.status is not CameraStatus.UNKNOWN:
-            placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail}
+            placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail or "-"}
             self.issues.async_set(state.camera_id, state.problem, placeholders)
 
     def _handle_detector_state(self, state: DetectorState) -> None:
@@ -298,7 +300,7 @@ class Runtime:
         if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
             self.announcer.pipeline_status(detector=PartState.STARTING)
             return
-        self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail})
+        self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail or "-"})
         self.announcer.pipeline_status(detector=PartState.FAILED if state.problem else PartState.RUNNING)
 
     def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
