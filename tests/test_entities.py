@@ -15,6 +15,7 @@ from homeassistant.core import Event, EventStateChangedData, HomeAssistant, call
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.event import async_track_state_change_event
+import numpy as np
 from PIL import Image
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
@@ -32,6 +33,9 @@ from custom_components.nemotron_security.vision.messages import (
     Problem,
     Report,
 )
+from custom_components.nemotron_security.vision.pictures import colour_of
+from demo.home_assistant import MODEL
+from demo.scenes import render
 
 from .house import (
     ABSENT_FILE,
@@ -163,7 +167,6 @@ TABLE: dict[str, tuple[list[Report], dict[str, str]]] = {
             "sensor.front_door_persons": "2",
             "sensor.front_door_vehicles": "1",
             "sensor.front_door_animals": "1",
-            "sensor.front_door_last_risk": "35",
             "sensor.front_door_last_risk_level": "medium",
         },
     ),
@@ -273,7 +276,9 @@ async def test_incident_from_its_start_to_its_end(hass: HomeAssistant, entry: Mo
     assert started["object_count"] == 1
     assert ended["object_count"] == 2
     assert {attributes["incident_id"] for _, attributes in events} == {started["incident_id"]}
-    assert ended["risk_score"] == 35
+    stored = await entry.runtime_data.store.async_incident(ended["incident_id"])
+    assert ended["risk_score"] == stored.risk_score
+    assert states(hass)["sensor.front_door_last_risk"] == str(stored.risk_score)
     assert ended["risk_level"] == "medium"
     assert ended["title"]
     assert ended["summary"]
@@ -397,3 +402,30 @@ async def test_live_picture_over_http(hass: HomeAssistant, video: Path, hass_cli
         # and ends with the entry.
         assert await hass.config_entries.async_unload(entry.entry_id)
         assert all([picture.startswith(b"\xff\xd8") async for picture in pictures])
+
+
+def coloured(jpeg_: bytes) -> int:
+    """Count the pixels in the colour that persons are framed in."""
+    pixels = np.asarray(Image.open(BytesIO(jpeg_)).convert("RGB")).astype(int)
+    return int((np.abs(pixels - colour_of("person")).max(axis=2) < 60).sum())
+
+
+async def test_visitor_is_seen_and_framed(
+    hass: HomeAssistant, tmp_path: Path, hass_client: ClientSessionGenerator
+) -> None:
+    """A rendered visitor, the committed detector, the real worker: until the picture over HTTP."""
+    await asyncio.to_thread(render, "front_door", tmp_path / "visitor.mp4", seconds=5.0)
+    camera = {"source": "file", "file_path": str(tmp_path / "visitor.mp4"), "labels": ["person"]}
+    entry = await async_set_up(hass, make_entry(camera, options={"detector_model": str(MODEL)}))
+    await async_until(lambda: states(hass)["binary_sensor.front_door_person"] == STATE_ON)
+    await async_until(lambda: states(hass)["image.front_door_last_incident"] != STATE_UNKNOWN)
+    assert states(hass)["sensor.front_door_last_risk_level"] == "medium"
+    client = await hass_client()
+    async with asyncio.timeout(30):
+        while coloured(await (await client.get("/api/camera_proxy/camera.front_door")).read()) < 300:
+            await asyncio.sleep(0.1)
+    # What is kept as evidence has nothing drawn into it.
+    evidence = await (await client.get("/api/image_proxy/image.front_door_last_incident")).read()
+    assert Image.open(BytesIO(evidence)).size == (1280, 720)
+    assert coloured(evidence) < 300
+    assert await hass.config_entries.async_unload(entry.entry_id)
