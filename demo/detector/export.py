@@ -49,7 +49,11 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m demo.detector.export", description=__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, default=MODEL)
-    parser.add_argument("--description", default="Small detector trained on rendered scenes only; see docs/scenes.md")
+    parser.add_argument(
+        "--description",
+        default="Small detector trained on this repository's rendered scenes only; of no use on real cameras; "
+        "recipe and accuracy in docs/scenes.md",
+    )
     arguments = parser.parse_args()
     export(arguments.weights, arguments.out, arguments.description)
 
