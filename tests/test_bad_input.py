@@ -456,11 +456,24 @@ def locked_from_the_start(hass: HomeAssistant) -> Iterator[None]:
         other_program.execute("ROLLBACK")
 
 
+@contextmanager
+def read_only_from_the_start(hass: HomeAssistant) -> Iterator[None]:
+    """Let SQLite open the file for reading only."""
+
+    def open_for_reading(_url: str, pictures: Path) -> Store:
+        return Store(f"sqlite:///file:{database(hass)}?mode=ro&uri=true", pictures)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(integration, "Store", open_for_reading)
+        yield
+
+
 @pytest.mark.usefixtures("_impatient_store", "silent_worker")
 @pytest.mark.parametrize(
     ("trouble", "problem"),
     [
         (garbage, StoreProblem.CORRUPT),
+        (read_only_from_the_start, StoreProblem.READ_ONLY),
         (of_a_newer_version, StoreProblem.TOO_NEW),
         (locked_from_the_start, StoreProblem.LOCKED),
     ],

@@ -11,11 +11,12 @@ from homeassistant.const import EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
+from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
 
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.vision.messages import SourceKind
 
-from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, frame, make_entry, online, person
+from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, async_until, frame, make_entry, online, person
 
 
 def alive(pid: int) -> bool:
@@ -136,6 +137,24 @@ async def test_store_that_cannot_be_opened_is_retried(hass: HomeAssistant, conte
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     assert entry.state == ConfigEntryState.LOADED
+
+
+async def test_key_that_is_refused_is_asked_for_anew(
+    hass: HomeAssistant, silent_worker: None, aioclient_mock: AiohttpClientMocker
+) -> None:
+    aioclient_mock.post("http://127.0.0.1:1/v1/chat/completions", status=401)
+    server = {"analyzer": "nemotron", "url": "http://127.0.0.1:1", "api_key": "expired", "model": "nano"}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=server))
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now))
+    await async_until(hass.config_entries.flow.async_progress)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert (flow["context"]["source"], flow["step_id"]) == ("reauth", "reauth_confirm")
+    assert entry.runtime_data.announcer.pipeline.analyzer == "failed"
+    # The incident keeps the rules' score meanwhile.
+    risk_level = hass.states.get("sensor.front_door_last_risk_level")
+    assert risk_level is not None
+    assert risk_level.state == "medium"
 
 
 async def test_few_entities_by_default(hass: HomeAssistant, entity_registry: er.EntityRegistry) -> None:
