@@ -165,6 +165,7 @@ class HomeAssistantProcess:
                 stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
+                cwd=self.folder,  # else Python finds custom_components here before those of the folder
             )
         self.session = aiohttp.ClientSession()
         try:
