@@ -179,7 +179,7 @@ TABLE: dict[str, tuple[list[Report], dict[str, str]]] = {
         },
     ),
     "of another camera": (
-        [online(at=NOW), frame(person(at=NOW), at=NOW, camera_id="removed")],
+        [online(at=NOW), online("removed", at=NOW), frame(person(at=NOW), at=NOW, camera_id="removed")],
         {"binary_sensor.front_door_person": STATE_UNKNOWN},
     ),
     "offline": (
@@ -285,7 +285,10 @@ async def test_incident_from_its_start_to_its_end(hass: HomeAssistant, entry: Mo
 
 
 async def test_picture_of_the_last_incident(
-    hass: HomeAssistant, entry: MockConfigEntry, hass_client: ClientSessionGenerator
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    hass_client: ClientSessionGenerator,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = await hass_client()
     address = "/api/image_proxy/image.front_door_last_incident"
@@ -304,6 +307,10 @@ async def test_picture_of_the_last_incident(
     await hass.async_block_till_done()
     assert states(hass)["image.front_door_last_incident"] == STATE_UNKNOWN
     assert await (await client.get(address)).read() == jpeg(200)
+    # Home Assistant logs what an entity raises with its trace: a store that fails is not the entity's fault.
+    await entry.runtime_data.store.async_close()
+    assert (await client.get(address)).status == 500
+    assert "Traceback" not in caplog.text
 
 
 async def test_after_a_restart_everything_is_unknown_until_seen(hass: HomeAssistant, entry: MockConfigEntry) -> None:

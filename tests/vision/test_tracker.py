@@ -209,6 +209,15 @@ def test_a_car_that_stops_comes_to_rest_and_leaves_again() -> None:
     assert ids(said) == {1}
 
 
+def test_light_over_what_stands_there_since_long_moves_nothing() -> None:
+    tracker = make()
+    parked = car(400)
+    follow([[parked]] * 15, tracker=tracker)
+    for number in range(15, 30):
+        live, _ = tracker.update(found(parked), START + number / FPS, motion=[parked[0]])
+    assert not live[0].moved
+
+
 def test_who_appears_in_motion_moved() -> None:
     tracker = make()
     waving = person(400)

@@ -309,7 +309,9 @@ class Tracker:
         tracks.confirmed |= (tracks.median >= self._confidence) & (tracks.hits >= _CONFIRMING_HITS)
         boxes, limit = tracks.boxes(), np.maximum(_DISPLACEMENT * tracks.sizes(), _JITTER)
         if len(motion):
-            tracks.motion_hits += seen & (_ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
+            # Only of what appears: a cloud's shadow over a car that stands there for an hour does not move the car.
+            appears = seen & (tracks.hits <= _SCORES)
+            tracks.motion_hits += appears & (_ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
         gone = _displacement(tracks.anchor, boxes) > limit
         tracks.moved |= seen & (gone | (tracks.motion_hits >= _MOTION_HITS))
         restless = seen & (_displacement(tracks.rest, boxes) > limit)
