@@ -132,6 +132,19 @@ async def test_entity_that_appears_later_and_goes(hass: HomeAssistant, tmp_path:
     await becomes(entry, CameraStatus.OFFLINE, Problem.CAMERA_UNAVAILABLE)
 
 
+async def test_entity_that_is_renamed_is_followed(hass: HomeAssistant, tmp_path: Path) -> None:
+    picture = tmp_path / "lobby.jpg"
+    picture.write_bytes(jpeg())
+    await add_stills(hass, picture)
+    entry = await async_set_up(hass, make_entry({**LOBBY, "fps": 2.0}))
+    await becomes(entry, CameraStatus.ONLINE)
+    er.async_get(hass).async_update_entity("camera.lobby", new_entity_id="camera.hall")
+    await hass.async_block_till_done()
+    assert entry.subentries[CAMERA].data == {**LOBBY, "camera_entity": "camera.hall", "fps": 2.0}
+    await becomes(entry, CameraStatus.ONLINE)
+    assert [t for t in asyncio.all_tasks() if t.get_name().endswith("feed of camera.hall")]
+
+
 async def test_stream_of_an_entity_is_decoded_and_followed(
     hass: HomeAssistant, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

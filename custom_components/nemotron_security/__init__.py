@@ -9,6 +9,7 @@ from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
 from .const import DOMAIN
+from .feeds import async_follow_renames
 from .runtime import NemotronSecurityConfigEntry, Runtime
 from .store import Store, StoreError
 from .websocket_api import async_register
@@ -51,6 +52,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
     await runtime.async_start()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_entry_changed))
+    entry.async_on_unload(async_follow_renames(hass, entry))
     return True
 
 

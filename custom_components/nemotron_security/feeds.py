@@ -12,10 +12,11 @@ import time
 from typing import Any
 
 from homeassistant.components.camera import async_get_image, async_get_stream_source
-from homeassistant.config_entries import ConfigSubentry
+from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
-from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_track_state_change_event
 
 from .const import (
@@ -33,6 +34,7 @@ from .const import (
     SOURCE_ENTITY,
     SOURCE_FILE,
     STALL_TIME,
+    SUBENTRY_CAMERA,
 )
 from .vision.executor import Executor
 from .vision.messages import CameraConfig, CameraState, CameraStatus, Problem, Source, SourceKind
@@ -89,6 +91,22 @@ class CameraSettings:
             labels=tuple(self.data.get(CONF_LABELS, DEFAULT_LABELS)),
             confidence=float(self.data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
         )
+
+
+@callback
+def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TYPE:
+    """Let the settings of a camera follow when the entity that it watches gets another id; returns what ends that."""
+
+    @callback
+    def follow(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+        if (before := event.data.get("old_entity_id")) is None:
+            return
+        for subentry in list(entry.get_subentries_of_type(SUBENTRY_CAMERA)):
+            if subentry.data.get(CONF_CAMERA_ENTITY) == before:
+                data = {**subentry.data, CONF_CAMERA_ENTITY: event.data["entity_id"]}
+                hass.config_entries.async_update_subentry(entry, subentry, data=data)
+
+    return hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, follow)
 
 
 class CameraFeed:
