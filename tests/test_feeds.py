@@ -19,7 +19,7 @@ from custom_components.nemotron_security.models import CameraHealth, CameraStatu
 from custom_components.nemotron_security.vision.messages import SourceKind
 from demo.stream_server import StreamServer
 
-from .house import CAMERA, async_set_up, async_until, jpeg, make_entry
+from .house import CAMERA, async_report, async_set_up, async_until, frame, jpeg, make_entry, online, person
 from .vision.blobs import write_video
 
 SECRET = "secret-word"
@@ -229,7 +229,10 @@ async def test_another_source_is_never_mixed_up_with_the_old_one(
     entry = await async_set_up(hass, make_entry({"source": "file", "file_path": str(video)}))
     executor = entry.runtime_data.executor
     assert CAMERA in executor._cameras
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now))
     hass.config_entries.async_update_subentry(entry, entry.subentries[CAMERA], data=LOBBY)
     await hass.async_block_till_done()
     assert CAMERA not in executor._cameras
+    assert entry.runtime_data.cameras[CAMERA].data.counts is None
     assert health(entry).problem is Problem.CAMERA_UNAVAILABLE

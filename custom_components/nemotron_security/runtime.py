@@ -5,6 +5,7 @@ worker's reports -> coordinators, incidents -> store -> websocket channels, even
 
 import asyncio
 from collections.abc import Callable
+import time
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -189,6 +190,7 @@ class Runtime:
             # Nothing of the old source shall be taken for the new one's, nor what was wrong with it.
             self.executor.remove_camera(camera_id)
             self.issues.async_clear(camera_id)
+            self._handle_camera_state(CameraState(camera_id=camera_id, status=CameraStatus.UNKNOWN, at=time.time()))
         feed.async_start(settings)
         if not settings.detect:
             self.cameras[camera_id].async_detection_off()
@@ -283,10 +285,11 @@ class Runtime:
         if camera is None or feed is None:
             return
         feed.async_note(state.status)
-        health = camera.async_handle_state(state)
+        before, health = camera.data.health, camera.async_handle_state(state)
         if state.status is not CameraStatus.ONLINE:
             self.incidents.camera_lost(state.camera_id)
-        self.announcer.camera_status(health)
+        if (health.status, health.problem) != (before.status, before.problem):
+            self.announcer.camera_status(health)
         if state.problem is Problem.WORKER_DOWN:
             self.announcer.pipeline_status(worker=PartState.STARTING)
         # A camera that begins anew is unknown for a moment; what was wrong may be so still.
