@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from itertools import count
 
+import av
 import numpy as np
 import pytest
 
@@ -79,6 +80,25 @@ def test_what_stands_still_is_looked_at_every_other_second() -> None:
     assert not last.tracks[0].moved
     looks = [report.captured_at for report in _of(FrameTracks, reports) if report.captured_at > 20]
     assert 1.9 < min(np.diff(looks)) <= max(np.diff(looks)) < 2.5
+
+
+def _in_front_of_a_car(number: int, moving: int | None) -> Frame:
+    """A wide bright car, longer than the detector's smallest region, and a small dark thing in front of it."""
+    picture = np.random.default_rng(number).integers(60, 66, (720, 1280, 3), dtype=np.uint8)
+    picture[260:460, 370:830] = 220
+    if moving is not None:
+        picture[340:380, moving : moving + 40] = 20
+    return Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), number / 5, number)
+
+
+def test_what_moves_in_front_of_a_parked_car_does_not_move_it() -> None:
+    frames = [_in_front_of_a_car(number, None) for number in range(1, 65)]
+    frames += [_in_front_of_a_car(number, 560 + 6 * (number - 65)) for number in range(65, 80)]
+    reports = _of(FrameTracks, _run(frames, CameraPipeline(_config(), count(1)), loaded()))
+    assert reports[-1].captured_at > 15.5, "what moves is looked at"
+    assert {track.track_id for report in reports for track in report.tracks} == {1}
+    assert reports[-1].tracks[0].stationary
+    assert not reports[-1].tracks[0].moved
 
 
 def test_fewer_frames_are_looked_at_than_come() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from custom_components.nemotron_security.vision.detections import Detections
 from custom_components.nemotron_security.vision.messages import Box
-from custom_components.nemotron_security.vision.regions import Region, merge_detections, select_regions
+from custom_components.nemotron_security.vision.regions import Region, find_cut, merge_detections, select_regions
 
 FRAME = (1280, 720)
 MODEL = (320, 320)
@@ -102,6 +102,30 @@ def test_every_box_is_looked_at_in_few_regions_inside_the_frame(
     for box in (*motion, *tracks):
         inside = Box(box.left, box.top, min(box.right, FRAME[0]), min(box.bottom, FRAME[1]))
         assert any(holds(region, inside) for region in regions)
+
+
+@pytest.mark.parametrize(
+    ("box", "cut"),
+    [
+        pytest.param(Box(350, 100, 450, 200), True, id="across a border"),
+        pytest.param(Box(0, 0, 1280, 720), True, id="around the region"),
+        pytest.param(Box(100, 100, 200, 200), False, id="held"),
+        pytest.param(Box(-50, 100, 200, 200), False, id="held but for what lies outside the frame"),
+        pytest.param(Box(500, 100, 600, 200), False, id="elsewhere"),
+        pytest.param(Box(400, 100, 600, 200), False, id="next to it"),
+        pytest.param(Box(-90, 100, -50, 200), False, id="outside the frame"),
+        pytest.param(Box(700, 450, 850, 550), False, id="held by another region"),
+    ],
+)
+def test_what_a_region_cuts_through(box: Box, *, cut: bool) -> None:
+    regions = [Region(0, 0, 400, 400), Region(440, 400, 760, 720), Region(640, 400, 1280, 720)]
+
+    assert find_cut(regions, [box], FRAME) == ([box] if cut else [])
+
+
+@given(motion=BOXES, still=BOXES)
+def test_nothing_is_cut_that_was_asked_for(motion: list[Box], still: list[Box]) -> None:
+    assert find_cut(select_regions(motion, still, FRAME, MODEL), still, FRAME) == []
 
 
 def test_merging_nothing() -> None:

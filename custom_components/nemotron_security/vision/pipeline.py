@@ -28,7 +28,7 @@ from .messages import (
 )
 from .motion import MAXIMUM_HEIGHT, Motion, MotionDetector
 from .pictures import encode_jpeg
-from .regions import Region, merge_detections, select_regions
+from .regions import Region, find_cut, merge_detections, select_regions
 from .sources import Cadence
 from .tracker import Tracker
 
@@ -239,6 +239,10 @@ class CameraPipeline:
             self._all_seen_at = at
         boxes = [track.box for track in tracks if with_still_ones or not track.stationary]
         regions = [] if motion.light_change or self.latest is None else select_regions(areas, boxes, size, model_size)
+        # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.
+        while cut := find_cut(regions, (track.box for track in tracks), size):
+            boxes += cut
+            regions = select_regions(areas, boxes, size, model_size)
         return regions or [Region(0, 0, *size)]
 
     def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:

@@ -83,6 +83,24 @@ def select_regions(
     return [whole] if sum(region.area for region in regions) > _WHOLE_SHARE * whole.area else regions
 
 
+def find_cut(regions: Sequence[Region], boxes: Iterable[Box], frame_size: tuple[int, int]) -> list[Box]:
+    """Return the boxes that a region's border runs through and that no region holds.
+
+    Only a part of such an object is seen, which looks as if the object had another place and size.
+
+    Args:
+        regions: what the detector looks at.
+        boxes: objects in pixels of the frame.
+        frame_size: width and height in pixels.
+    """
+    inside = [(box, _inside(box, frame_size)) for box in boxes]
+    return [
+        box
+        for box, seen in inside
+        if any(_overlap(region, seen) for region in regions) and not any(_holds(region, seen) for region in regions)
+    ]
+
+
 def _join(
     regions: list[Region], clusters: list[Box], frame_size: tuple[int, int], smallest: int, limit: int
 ) -> list[Region]:
@@ -122,6 +140,18 @@ def _span(centre: float, side: int, length: int) -> tuple[int, int]:
 def _inside(box: Box, frame_size: tuple[int, int]) -> Box:
     width, height = frame_size
     return Box(max(0.0, box.left), max(0.0, box.top), min(float(width), box.right), min(float(height), box.bottom))
+
+
+def _overlap(region: Region, box: Box) -> bool:
+    return min(region.right, box.right) > max(region.left, box.left) and min(region.bottom, box.bottom) > max(
+        region.top, box.top
+    )
+
+
+def _holds(region: Region, box: Box) -> bool:
+    return (
+        region.left <= box.left and region.top <= box.top and region.right >= box.right and region.bottom >= box.bottom
+    )
 
 
 def _union(one: Box, two: Box) -> Box:
