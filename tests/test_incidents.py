@@ -378,6 +378,36 @@ async def test_locked_store_loses_nothing(incidents: Incidents, listener: Listen
     assert following.started_at == datetime.fromtimestamp(START + 21, UTC)
 
 
+async def test_picture_that_cannot_be_written_holds_up_nothing(
+    incidents: Incidents, listener: Listener, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures" / "0"
+    folder.parent.mkdir(exist_ok=True)
+    folder.touch()  # a file where the pictures' folder would be: rows can be stored, files cannot
+    incidents.handle_tracks(frame(0, seen(1)))
+    incidents.handle_picture(picture(data=b"late"))
+    await until(lambda: "failed" in listener.names)
+    incidents.handle_tracks(frame(20))
+    incidents.handle_tracks(frame(21, seen(2, 21, since=21)))
+    await until(lambda: len(listener.incidents("started")) == 2)
+    assert len(listener.incidents("ended")) == 1
+    folder.unlink()
+    await until(lambda: "recovered" in listener.names)
+    assert listener.incidents("updated")[-1].picture_id is not None
+
+
+async def test_end_that_comes_while_a_save_is_tried_joins_it() -> None:
+    record: Any = object()
+    tried, newer = (module._Save(record, tell=news, assess=news) for news in (False, True))
+    jobs = module._Jobs()
+    jobs.add(tried)
+    assert jobs.first() is tried
+    jobs.add(newer)  # the episode ended in the meantime
+    assert not jobs.put_back(tried)
+    assert len(jobs) == 1  # else both would announce the end
+    assert (tried.tell, tried.assess) == (True, True)
+
+
 async def test_news_that_join_a_waiting_save_are_announced(
     incidents: Incidents, listener: Listener, database: Path
 ) -> None:

@@ -271,10 +271,27 @@ class _Jobs:
         """Take the oldest job."""
         return self._waiting.popleft()
 
-    def put_back(self, job: _Job) -> None:
-        """Put the oldest job back: it could not be done."""
+    @property
+    def only_pictures(self) -> bool:
+        """Whether nothing but pictures waits."""
+        return all(isinstance(job, _AddPicture) for job in self._waiting)
+
+    def put_back(self, job: _Job) -> bool:
+        """Put a job back that could not be done; return whether another may be tried.
+
+        A picture goes to the end: a disk that takes no files may take rows still, and no alarm waits for a picture.
+        """
+        if isinstance(job, _AddPicture):
+            self._waiting.append(job)
+            self._drop_surplus()
+            return not self.only_pictures
+        if isinstance(job, _Save) and (newer := self._waiting_save(job.record)):
+            self._waiting.remove(newer)  # else both would tell of the same end
+            job.tell |= newer.tell
+            job.assess |= newer.assess
         self._waiting.appendleft(job)
         self._drop_surplus()
+        return False
 
     def add(self, job: _Job) -> None:
         """Add a job; a save joins one that waits for the same incident."""
@@ -514,9 +531,10 @@ class Incidents:
             delay = min(delay * 2, RETRY_LONGEST)
 
     async def _async_wait(self, delay: float) -> None:
-        """Wait for the next try; stopping cuts it short."""
+        """Wait for the next try; stopping cuts it short, and so does what pictures need not hold up."""
+        interruption = self._jobs.added if self._jobs.only_pictures else self._stop_asked
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop_asked.wait(), delay)
+            await asyncio.wait_for(interruption.wait(), delay)
 
     @property
     def busy(self) -> bool:
@@ -537,9 +555,9 @@ class Incidents:
             try:
                 await job.async_store(self._store)
             except StoreError as err:
-                self._jobs.put_back(job)
                 self._note_failure(err)
-                return False
+                if not self._jobs.put_back(job):
+                    return False
             except Exception as err:  # noqa: BLE001
                 self._drop(job, err)
             else:
