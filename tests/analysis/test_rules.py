@@ -221,6 +221,17 @@ def test_reasoning_names_the_bound() -> None:
     assert "A person while nobody should be there: at least 60." in verdict.reasoning
 
 
+def test_no_model_argues_a_fact_of_the_house_away() -> None:
+    burglary = case(alarm="triggered")
+    harmless = replace(rules.assess(case()), analyzer="nemotron", risk_score=5, reasoning="A friendly face.")
+    raised = rules.raise_to_floor(harmless, burglary)
+    assert raised.risk_score == 85
+    assert raised.reasoning == "A friendly face. Raised from 5 to 85: the alarm is triggered."
+    assert rules.raise_to_floor(harmless, case()) == harmless
+    grave = replace(harmless, risk_score=95)
+    assert rules.raise_to_floor(grave, burglary) == grave
+
+
 def test_one_who_returns_is_not_two() -> None:
     returns = case(track(), track(track_id=2, begin=20))
     assert rules.assess(returns).summary == "1 person for 32 s."

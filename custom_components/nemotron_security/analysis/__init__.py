@@ -36,7 +36,7 @@ class KeyFrame:
 
 
 class AnalysisProblem(StrEnum):
-    """Why an analyzer gave no assessment. Each value is a translation key that names what to do."""
+    """Why an analyzer gave no assessment."""
 
     UNREACHABLE = "unreachable"
     """No connection, or no answer in time."""

@@ -165,7 +165,7 @@ class Analyst:
         assessment = await self._analyzer.async_assess(case, await self._async_pictures(incident.id))
         self._tell_problem(None)
         self._remember(incident)
-        await self._incidents.async_apply(incident.id, assessment)
+        await self._incidents.async_apply(incident.id, rules.raise_to_floor(assessment, case))
 
     def _is_judged(self, incident: Incident) -> bool:
         """Whether nothing notable happened since it was judged; what was judged before a restart is left alone."""

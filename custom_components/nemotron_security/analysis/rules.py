@@ -7,7 +7,7 @@ docs/risk.md explains the table; a test holds both equal.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -204,6 +204,16 @@ def _bounded(total: int, facts: Facts) -> tuple[int, Limit | None]:
         if limit.applies(facts) and not limit.lowest <= score <= limit.highest:
             score, changed_by = min(max(score, limit.lowest), limit.highest), limit
     return score, changed_by
+
+
+def raise_to_floor(assessment: Assessment, case: Case) -> Assessment:
+    """Return another analyzer's assessment, not below the floor that the facts of the house set."""
+    floor, bound = _bounded(0, _facts(case))
+    if bound is None or assessment.risk_score >= floor:
+        return assessment
+    words = f"Raised from {assessment.risk_score} to {floor}: {bound.words}."
+    reasoning = f"{assessment.reasoning} {words}" if assessment.reasoning else words
+    return replace(assessment, risk_score=floor, reasoning=reasoning)
 
 
 def _reasoning(rows: list[Row], facts: Facts, score: int, bound: Limit | None) -> str:
