@@ -16,7 +16,18 @@ from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClien
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.vision.messages import SourceKind
 
-from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, async_until, frame, make_entry, online, person
+from .house import (
+    ABSENT_FILE,
+    CAMERA,
+    async_report,
+    async_set_up,
+    async_settle,
+    async_until,
+    frame,
+    make_entry,
+    online,
+    person,
+)
 
 
 def alive(pid: int) -> bool:
@@ -94,8 +105,15 @@ async def test_cameras_come_change_and_go_without_a_reload(hass: HomeAssistant) 
     assert device is not None
     assert device.name == "Porch"
 
-    hass.config_entries.async_remove_subentry(entry, added.subentry_id)
+    now = time.time()
+    garden = added.subentry_id
+    await async_report(hass, entry, online(garden), frame(person(at=now), at=now, camera_id=garden))
+    hass.config_entries.async_remove_subentry(entry, garden)
     await hass.async_block_till_done()
+    await async_settle(hass, entry)
+    (incident,) = await runtime.store.async_incidents(camera_id=garden)
+    assert incident.title == "Person at Garden"  # its last word, after the camera was removed
+    assert incident.ended_at is not None
     assert hass.states.get("camera.garden") is None
     assert set(runtime.cameras) == set(runtime.executor._cameras) == {CAMERA}
     assert entry.runtime_data is runtime

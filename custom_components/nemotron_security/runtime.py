@@ -37,7 +37,7 @@ from .coordinator import CameraCoordinator
 from .feeds import CameraFeed, CameraSettings
 from .incidents import Incidents
 from .issues import Issues
-from .models import CameraStatus, House, Problem
+from .models import CameraHealth, CameraStatus, House, Problem
 from .store import Store
 from .vision.executor import Executor
 from .vision.messages import (
@@ -103,7 +103,10 @@ class Runtime:
         self._adders: list[CameraAdder] = []
         self._connection_data = dict(entry.data)
         self._model: str | None = None
+        self._names: dict[str, str] = {}
+        """Of removed cameras too: their last words come later."""
         self._changing = asyncio.Lock()
+        self._stopping = False
         self.worker: Ready | None = None
         """What the worker that was started last said of itself."""
         self.heartbeat: Heartbeat | None = None
@@ -126,13 +129,18 @@ class Runtime:
 
     async def async_stop(self) -> None:
         """Stop in the order of the data's way, so that the last incident still reaches the store."""
-        for feed in self._feeds.values():
-            await feed.async_stop()
+        self._stopping = True
+        async with self._changing:
+            for feed in self._feeds.values():
+                await feed.async_stop()
         await self.executor.async_stop()
         for analyst in self._analysts:
             await analyst.async_stop()
         await self.incidents.async_stop()
         await self.store.async_close()
+        for camera_id in self.cameras:
+            self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
+        self.announcer.pipeline_status(**dict.fromkeys(("worker", "detector", "store", "analyzer"), PartState.OFF))
         self.system.forget_all()
         self.issues.async_clear_all()
 
@@ -159,6 +167,8 @@ class Runtime:
     async def async_sync_cameras(self) -> None:
         """Start, change and stop cameras so that they are those of the entry's subentries."""
         async with self._changing:  # else a change overtakes an earlier one, and that has the last word
+            if self._stopping:
+                return
             wanted = {
                 subentry.subentry_id: CameraSettings.of(subentry)
                 for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
@@ -173,7 +183,7 @@ class Runtime:
 
     def _add_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
-        self._settings[camera_id] = settings
+        self._settings[camera_id], self._names[camera_id] = settings, settings.title
         camera = self.cameras[camera_id] = CameraCoordinator(self._hass, self._entry, camera_id)
         self.announcer.camera_status(camera.data.health)
         self._feeds[camera_id] = CameraFeed(self._hass, self.executor, self._handle_report)
@@ -184,6 +194,7 @@ class Runtime:
     async def _async_change_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
         before, self._settings[camera_id] = self._settings[camera_id], settings
+        self._names[camera_id] = settings.title
         feed = self._feeds[camera_id]
         await feed.async_stop()
         if settings.origin != before.origin:
@@ -207,6 +218,7 @@ class Runtime:
         self.executor.remove_camera(camera_id)
         self.incidents.camera_removed(camera_id)
         del self.cameras[camera_id]
+        self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
         self.system.forget_camera(camera_id)
         self.issues.async_clear(camera_id)
 
@@ -237,8 +249,7 @@ class Runtime:
         return house(self._hass, alarm_panel=self._entry.options.get(CONF_ALARM_PANEL))
 
     def _camera_name(self, camera_id: str) -> str:
-        settings = self._settings.get(camera_id)
-        return settings.title if settings else camera_id
+        return self._names.get(camera_id, camera_id)
 
     @callback
     def _handle_analyzer_problem(self, problem: AnalysisProblem | None) -> None:
@@ -301,7 +312,7 @@ class Runtime:
         if state.problem is not None:
             self._forget_objects()
         if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
-            self.announcer.pipeline_status(detector=PartState.STARTING)
+            self.announcer.pipeline_status(worker=PartState.STARTING, detector=PartState.STARTING)
             return
         self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail or "-"})
         self.announcer.pipeline_status(detector=PartState.FAILED if state.problem else PartState.RUNNING)
