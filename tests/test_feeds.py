@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 import logging
 from pathlib import Path
 import time
@@ -15,11 +14,12 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.nemotron_security import feeds
+from custom_components.nemotron_security.checks import camera_identity
 from custom_components.nemotron_security.models import CameraHealth, CameraStatus, Problem
 from custom_components.nemotron_security.vision.messages import SourceKind
 from demo.stream_server import StreamServer
 
-from .house import CAMERA, async_report, async_set_up, async_until, frame, jpeg, make_entry, online, person
+from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, async_until, frame, jpeg, make_entry, online, person
 from .vision.blobs import write_video
 
 SECRET = "secret-word"
@@ -36,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses of a test, not of a house."""
     monkeypatch.setattr(feeds, "FIRST_PAUSE", 0.3)
     monkeypatch.setattr(feeds, "LONGEST_PAUSE", 1.0)
-    monkeypatch.setattr(feeds, "STALL_TIME", timedelta(seconds=1))
+    monkeypatch.setattr(feeds, "STILLS_PATIENCE", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +140,19 @@ async def test_entity_that_is_renamed_is_followed(hass: HomeAssistant, tmp_path:
     await becomes(entry, CameraStatus.ONLINE)
     er.async_get(hass).async_update_entity("camera.lobby", new_entity_id="camera.hall")
     await hass.async_block_till_done()
-    assert entry.subentries[CAMERA].data == {**LOBBY, "camera_entity": "camera.hall", "fps": 2.0}
+    subentry = entry.subentries[CAMERA]
+    assert subentry.data == {**LOBBY, "camera_entity": "camera.hall", "fps": 2.0}
+    assert subentry.unique_id == camera_identity(subentry.data)
     await becomes(entry, CameraStatus.ONLINE)
     assert [t for t in asyncio.all_tasks() if t.get_name().endswith("feed of camera.hall")]
+
+
+async def test_alarm_panel_that_is_renamed_is_followed(hass: HomeAssistant) -> None:
+    panel = er.async_get(hass).async_get_or_create("alarm_control_panel", "test", "1", suggested_object_id="house")
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, options={"alarm_panel": panel.entity_id}))
+    er.async_get(hass).async_update_entity(panel.entity_id, new_entity_id="alarm_control_panel.home")
+    await hass.async_block_till_done()
+    assert entry.options["alarm_panel"] == "alarm_control_panel.home"
 
 
 async def test_stream_of_an_entity_is_decoded_and_followed(

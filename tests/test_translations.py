@@ -153,7 +153,7 @@ FORMS = {
     ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA),
     ("camera", "user"): schema_keys(config_flow.SOURCE_SCHEMA),
     ("camera", "reconfigure"): schema_keys(config_flow.SOURCE_SCHEMA),
-    **{("camera", source): {field, *CAMERA_KEYS} for source, field in config_flow.LOCATION_FIELDS.items()},
+    **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
 }
 
 

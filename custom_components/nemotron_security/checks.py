@@ -3,13 +3,27 @@
 What reads files blocks: call it in an executor.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+import hashlib
 from pathlib import Path
 import re
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+from .const import (
+    CONF_CAMERA_ENTITY,
+    CONF_FILE_PATH,
+    CONF_SOURCE,
+    CONF_STREAM_URL,
+    SOURCE_ENTITY,
+    SOURCE_FILE,
+    SOURCE_STREAM,
+)
 
 SERVER_SCHEMES = frozenset({"http", "https"})
 STREAM_SCHEMES = SERVER_SCHEMES | {"rtsp", "rtsps", "rtmp", "rtmps"}
+LOCATION_FIELDS = {SOURCE_ENTITY: CONF_CAMERA_ENTITY, SOURCE_STREAM: CONF_STREAM_URL, SOURCE_FILE: CONF_FILE_PATH}
+"""Where a source of each kind says which camera it is."""
 MODEL_FILES = ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml")
 
 HIDDEN = "********"
@@ -46,7 +60,10 @@ def restore_secrets(url: str, kept: str) -> str:
     """Put the secrets of the kept URL where a typed one says HIDDEN."""
     if HIDDEN not in url:
         return url
-    parts, kept_parts = urlsplit(url), urlsplit(kept)
+    try:
+        parts, kept_parts = urlsplit(url), urlsplit(kept)
+    except ValueError:  # `url_problem` says so
+        return url
     user, password, host = _authority(parts)
     if password == HIDDEN:
         password = _authority(kept_parts)[1] or HIDDEN
@@ -55,6 +72,14 @@ def restore_secrets(url: str, kept: str) -> str:
         kept_values.get(name, pair) if value == HIDDEN else pair for pair, name, value in _query_pairs(parts.query)
     ]
     return _join(parts, user, password, host, pairs)
+
+
+def camera_identity(settings: Mapping[str, Any]) -> str:
+    """Return the same for the same source. A hash, as a URL may hold more secrets than we recognise."""
+    source = settings[CONF_SOURCE]
+    location = settings[LOCATION_FIELDS[source]]
+    identity = stream_identity(location) if source == SOURCE_STREAM else location
+    return hashlib.sha256(f"{source} {identity}".encode()).hexdigest()[:32]
 
 
 def stream_identity(url: str) -> str:

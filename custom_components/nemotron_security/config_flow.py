@@ -1,7 +1,6 @@
 """Set-up in the user interface: one entry for the system, one subentry for each camera."""
 
 from collections.abc import Mapping
-import hashlib
 from pathlib import Path
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -42,13 +41,14 @@ import probatio as vol
 from .analysis import AnalysisError, AnalysisProblem
 from .analysis.nemotron import NemotronAnalyzer
 from .checks import (
+    LOCATION_FIELDS,
     SERVER_SCHEMES,
     STREAM_SCHEMES,
+    camera_identity,
     file_problem,
     hide_secrets,
     model_problem,
     restore_secrets,
-    stream_identity,
     url_problem,
 )
 from .const import (
@@ -152,8 +152,6 @@ OPTIONS_SCHEMA = vol.Schema(
 )
 
 SOURCES = (SOURCE_ENTITY, SOURCE_STREAM, SOURCE_FILE)
-LOCATION_FIELDS = {SOURCE_ENTITY: CONF_CAMERA_ENTITY, SOURCE_STREAM: CONF_STREAM_URL, SOURCE_FILE: CONF_FILE_PATH}
-"""Where a source of each kind says which camera it is."""
 SOURCE_SCHEMA = vol.Schema({vol.Required(CONF_SOURCE, default=SOURCE_ENTITY): _select(SOURCES, "source")})
 ADVANCED_SCHEMA = vol.Schema(
     {
@@ -463,7 +461,7 @@ class CameraSubentryFlow(ConfigSubentryFlow):
         field = LOCATION_FIELDS[settings[CONF_SOURCE]]
         if problem := await self._async_location_problem(settings):
             errors[field] = problem
-        elif self._is_duplicate(_unique_id(settings)):
+        elif self._is_duplicate(camera_identity(settings)):
             errors[field] = "already_configured"
         if settings[CONF_DETECT] and not settings[CONF_LABELS]:
             errors[CONF_LABELS] = "no_labels"
@@ -493,9 +491,9 @@ class CameraSubentryFlow(ConfigSubentryFlow):
                 self._get_reconfigure_subentry(),
                 title=title,
                 data=settings,
-                unique_id=_unique_id(settings),
+                unique_id=camera_identity(settings),
             )
-        return self.async_create_entry(title=title, data=settings, unique_id=_unique_id(settings))
+        return self.async_create_entry(title=title, data=settings, unique_id=camera_identity(settings))
 
     def _default_name(self, settings: Mapping[str, Any]) -> str:
         match settings[CONF_SOURCE]:
@@ -508,20 +506,12 @@ class CameraSubentryFlow(ConfigSubentryFlow):
                 return Path(settings[CONF_FILE_PATH]).stem
 
 
-def _unique_id(settings: Mapping[str, Any]) -> str:
-    """Return the same for the same source. A hash, as a URL may hold more secrets than we recognise."""
-    source = settings[CONF_SOURCE]
-    location = settings[LOCATION_FIELDS[source]]
-    identity = stream_identity(location) if source == SOURCE_STREAM else location
-    return hashlib.sha256(f"{source} {identity}".encode()).hexdigest()[:32]
-
-
-async def _async_docs_url(hass: HomeAssistant) -> str:
-    return (await async_get_integration(hass, DOMAIN)).documentation or ""
-
-
 async def _async_check_model(hass: HomeAssistant, user_input: dict[str, Any]) -> tuple[dict[str, str], str]:
     """Check the model's folder and tidy what was typed; returns errors by field and the files that are missing."""
     path = user_input[CONF_DETECTOR_MODEL] = user_input.get(CONF_DETECTOR_MODEL, "").strip()
     problem, missing = await hass.async_add_executor_job(model_problem, path)
     return ({CONF_DETECTOR_MODEL: problem} if problem else {}), missing
+
+
+async def _async_docs_url(hass: HomeAssistant) -> str:
+    return (await async_get_integration(hass, DOMAIN)).documentation or ""

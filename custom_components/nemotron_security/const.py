@@ -1,6 +1,5 @@
 """Constants of the integration."""
 
-from datetime import timedelta
 from typing import Final
 
 DOMAIN: Final = "nemotron_security"
@@ -43,6 +42,3 @@ CONF_DETECT: Final = "detect"
 DEFAULT_LABELS: Final = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "cat", "dog")
 DEFAULT_CONFIDENCE: Final = 0.7
 DEFAULT_FPS: Final = 5.0
-
-STALL_TIME: Final = timedelta(seconds=20)
-"""A camera without a frame for this long is offline."""

@@ -19,7 +19,9 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_track_state_change_event
 
+from .checks import camera_identity
 from .const import (
+    CONF_ALARM_PANEL,
     CONF_CAMERA_ENTITY,
     CONF_CONFIDENCE,
     CONF_DETECT,
@@ -33,7 +35,6 @@ from .const import (
     DEFAULT_LABELS,
     SOURCE_ENTITY,
     SOURCE_FILE,
-    STALL_TIME,
     SUBENTRY_CAMERA,
 )
 from .vision.executor import Executor
@@ -42,6 +43,8 @@ from .vision.redact import redact
 
 SOURCE_TIMEOUT = 15
 STILL_TIMEOUT = 10
+STILLS_PATIENCE = 20.0
+"""Seconds without a still after which the camera entity is given up for a while."""
 MAXIMUM_STILLS_PER_SECOND = 2.0
 FIRST_PAUSE = 5.0
 LONGEST_PAUSE = 60.0
@@ -95,7 +98,7 @@ class CameraSettings:
 
 @callback
 def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TYPE:
-    """Let the settings of a camera follow when the entity that it watches gets another id; returns what ends that."""
+    """Let the settings follow when the entity of a camera or of the alarm gets another id; returns what ends that."""
 
     @callback
     def follow(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
@@ -104,7 +107,10 @@ def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TY
         for subentry in list(entry.get_subentries_of_type(SUBENTRY_CAMERA)):
             if subentry.data.get(CONF_CAMERA_ENTITY) == before:
                 data = {**subentry.data, CONF_CAMERA_ENTITY: event.data["entity_id"]}
-                hass.config_entries.async_update_subentry(entry, subentry, data=data)
+                hass.config_entries.async_update_subentry(entry, subentry, data=data, unique_id=camera_identity(data))
+        if entry.options.get(CONF_ALARM_PANEL) == before:
+            options = {**entry.options, CONF_ALARM_PANEL: event.data["entity_id"]}
+            hass.config_entries.async_update_entry(entry, options=options)
 
     return hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, follow)
 
@@ -127,7 +133,6 @@ class CameraFeed:
         if (entity_id := settings.entity_id) is None:
             self._executor.set_camera(settings.config(settings.direct_source()))
             return
-        self._trouble.clear()
         self._task = self._hass.async_create_background_task(
             self._async_follow(settings, entity_id), f"nemotron_security feed of {entity_id}"
         )
@@ -232,7 +237,7 @@ class CameraFeed:
                 await self._async_pause(entity_id, FIRST_PAUSE)
                 continue
             _raise_if_cancelled()
-            patience = time.monotonic() + STALL_TIME.total_seconds()
+            patience = time.monotonic() + STILLS_PATIENCE
             self._executor.set_camera(config)
             self._executor.push_still(settings.camera_id, time.time(), image.content)
             await asyncio.sleep(max(0.0, asked_at + interval - time.monotonic()))
