@@ -12,8 +12,8 @@ from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_STREAM_URL
 from .coordinator import CameraCoordinator
 from .runtime import NemotronSecurityConfigEntry, Runtime
 
-# A camera's unique id is made of its stream's address, and a camera's address may be its key.
-TO_REDACT = {CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_STREAM_URL, CONF_UNIQUE_ID}
+# A camera's unique id is made of its stream's address; without a name of its own it is titled by its host.
+TO_REDACT = {CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_STREAM_URL, CONF_UNIQUE_ID, "title"}
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> dict[str, Any]:
