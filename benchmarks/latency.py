@@ -129,11 +129,15 @@ async def _measure_house(folder: Path, stage: Stage, port: int) -> Figures:
                     delays.append(now - stage.shown_at[names[message["data"]["camera_id"]]][-1])
         appearances = sum(len(shown) for shown in stage.shown_at.values())
     found = [delay for delay in delays if delay < CONFIRMED_AFTER_LIMIT]
+    # Somebody may just be shown as the measurement ends; every other appearance without an incident is a miss.
+    missed = max(0, appearances - len(found) - CAMERAS)
+    found += [CONFIRMED_AFTER_LIMIT] * missed
     return {
         "p50_s": float(np.percentile(found, 50)) if found else None,
         "p95_s": float(np.percentile(found, 95)) if found else None,
         "max_s": max(found, default=None),
-        "incidents": len(found),
+        "incidents": len(found) - missed,
+        "missed": missed,
         "appearances": appearances,
     }
 
