@@ -6,6 +6,7 @@ NEMOTRON_URL, NEMOTRON_MODEL, NEMOTRON_API_KEY: a server that judges the inciden
 import argparse
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 import os
 from pathlib import Path
 import signal
@@ -48,6 +49,10 @@ def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
 
 async def async_run(folder: Path, port: int) -> None:
     """Start everything, say where to look, and go on until told to stop."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)  # stops what runs by then, also in the middle of the start
     front_door, driveway = await asyncio.to_thread(lambda: (clip("front_door"), clip("driveway")))
     async with StreamServer({"front_door": front_door}) as streams:
         house = HomeAssistantProcess(folder, port=port, trust_loopback=True, extra=EXTRA)
@@ -64,19 +69,8 @@ async def async_run(folder: Path, port: int) -> None:
                 "to the front door and a car to the driveway. Arm the alarm and see the risk rise. Ctrl-C ends it.",
                 flush=True,
             )
-            await _async_until_stopped(house)
-
-
-async def _async_until_stopped(house: HomeAssistantProcess) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    assert house.process is not None
-    ended = asyncio.create_task(house.process.wait())
-    told = asyncio.create_task(stopped.wait())
-    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+            assert house.process is not None
+            await house.process.wait()
 
 
 def main() -> None:
@@ -86,7 +80,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="its configuration; made anew at each start")
     options = parser.parse_args()
     try:
-        asyncio.run(async_run(options.folder, options.port or free_port(PREFERRED_PORT)))
+        with suppress(asyncio.CancelledError):
+            asyncio.run(async_run(options.folder, options.port or free_port(PREFERRED_PORT)))
     except HomeAssistantError as err:
         hint = " Look at NEMOTRON_URL, NEMOTRON_MODEL, NEMOTRON_API_KEY." if "NEMOTRON_URL" in os.environ else ""
         sys.exit(f"The demo did not start: {err}.{hint}")

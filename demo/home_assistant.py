@@ -26,6 +26,8 @@ MODEL = REPOSITORY / "demo" / "detector" / "model"
 INTEGRATION = REPOSITORY / "custom_components" / "nemotron_security"
 READY_TIMEOUT = 90.0
 STOP_TIMEOUT = 40.0
+MARKER = ".made-by-the-demo"
+"""Only a folder that holds this file is ever removed."""
 
 CONFIGURATION = """\
 homeassistant:
@@ -114,6 +116,7 @@ class HomeAssistantProcess:
     def prepare(self) -> None:
         """Write the configuration, and link the integration into it."""
         (self.folder / ".storage").mkdir(parents=True, exist_ok=True)
+        (self.folder / MARKER).touch()
         text = CONFIGURATION.format(extra=self.extra, extra_homeassistant=TRUST_LOOPBACK if self.trust_loopback else "")
         (self.folder / "configuration.yaml").write_text(text)
         (self.folder / "custom_components").mkdir(exist_ok=True)
@@ -177,6 +180,9 @@ class HomeAssistantProcess:
         except TimeoutError as err:
             await self.async_stop()
             raise HomeAssistantError(f"not ready in {READY_TIMEOUT:.0f} s:\n{self.log_tail()}") from err
+        except BaseException:
+            await self.async_stop()
+            raise
 
     async def _async_wait_for_http(self) -> None:
         while True:
@@ -227,7 +233,7 @@ class HomeAssistantProcess:
         return process.returncode
 
     def kill(self) -> None:
-        """Kill Home Assistant and what it started, like a power cut."""
+        """Kill Home Assistant like a power cut would; the worker notices by itself."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -346,8 +352,16 @@ class HomeAssistantProcess:
         return "\n".join(self.log_text().splitlines()[-lines:])
 
     def forget(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder.
+
+        Raises:
+            HomeAssistantError: it is not one that `prepare` made, and something is in it.
+        """
+        if not self.folder.exists():
+            return
+        if any(self.folder.iterdir()) and not (self.folder / MARKER).exists():
+            raise HomeAssistantError(f"{self.folder} is not the demo's own folder; name one that is not there yet")
+        shutil.rmtree(self.folder)
 
 
 class WebsocketClient:
