@@ -22,7 +22,7 @@ from custom_components.nemotron_security.vision.messages import (
 )
 from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Stages
 
-from .blobs import SQUARE, BlobDetector, frame, loaded, walk
+from .blobs import SQUARE, BlobDetector, frame, loaded, pixels, walk
 
 
 def _config(**changes: object) -> CameraConfig:
@@ -99,6 +99,22 @@ def test_what_moves_in_front_of_a_parked_car_does_not_move_it() -> None:
     assert {track.track_id for report in reports for track in report.tracks} == {1}
     assert reports[-1].tracks[0].stationary
     assert not reports[-1].tracks[0].moved
+
+
+def _brighter(number: int, left: int) -> Frame:
+    picture = pixels(number, left)
+    picture[picture < 100] += 60
+    return Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), number / 5, number)
+
+
+@pytest.mark.parametrize("shift", [15, 25])
+def test_nothing_moved_where_light_and_focus_changed(shift: int) -> None:
+    frames = [frame(number, 200, fps=5.0) for number in range(1, 65)]
+    frames += [_brighter(number, 200 + shift) for number in range(65, 110)]
+    reports = _of(FrameTracks, _run(frames, CameraPipeline(_config(), count(1)), loaded()))
+    (track,) = reports[-1].tracks
+    assert track.box.left == pytest.approx(200 + shift, abs=2)
+    assert (track.track_id, track.moved, track.stationary) == (1, False, True)
 
 
 def test_fewer_frames_are_looked_at_than_come() -> None:

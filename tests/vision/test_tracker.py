@@ -218,6 +218,27 @@ def test_light_over_what_stands_there_since_long_moves_nothing() -> None:
     assert not live[0].moved
 
 
+def test_a_jolt_of_the_camera_moves_no_parked_car() -> None:
+    tracker = make()
+    follow([[car(300)]] * 60, tracker=tracker)
+    looks = [(60, True), (61, False), (62, False), (74, False), (84, False)]  # the last ones as at what stands still
+    for number, unsteady in looks:
+        (parked,), _ = tracker.update(found(car(360)), START + number / FPS, unsteady=unsteady)
+        assert parked.stationary
+    assert not parked.moved
+
+    (parked,), _ = tracker.update(found(car(400)), START + 90 / FPS)
+    assert parked.moved
+    assert not parked.stationary
+
+
+def test_who_walks_through_a_change_of_light_moved() -> None:
+    tracker = make()
+    for number in range(30):
+        (walker,), _ = tracker.update(found(person(100 + 5 * number)), START + number / FPS, unsteady=number == 5)
+    assert walker.moved
+
+
 def test_who_appears_in_motion_moved() -> None:
     tracker = make()
     waving = person(400)

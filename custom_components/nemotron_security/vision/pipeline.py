@@ -227,7 +227,13 @@ class CameraPipeline:
         with self._stages.time("tracker"):
             parts = [(region, _moved(part, region)) for region, part in zip(regions, found, strict=True)]
             detections = merge_detections(parts, size)
-            live, ended = tracker.update(detections, frame.captured_at, motion=areas, looked_at=_covered(regions, size))
+            live, ended = tracker.update(
+                detections,
+                frame.captured_at,
+                motion=areas,
+                looked_at=_covered(regions, size),
+                unsteady=motion.light_change,
+            )
         return self._told(frame, live, ended)
 
     def _regions(self, areas: Sequence[Box], motion: Motion, frame: Frame, model_size: tuple[int, int]) -> list[Region]:

@@ -9,6 +9,7 @@ tracks at once in NumPy. Time is real: frames may come at any rate, and a look m
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
+import math
 from typing import Final
 
 import lap
@@ -56,6 +57,11 @@ _JITTER: Final = 3.0
 _MOTION_IOU: Final = 0.3
 _MOTION_HITS: Final = 2
 _LOOKED_AT: Final = 0.8
+_UNSTEADY_TIME: Final = 3.0
+"""Seconds after a jolt of the camera or a shift of its focus in which a new place is no displacement.
+
+Longer than what stands still goes without a look: only the second look brings its box wholly to the new place.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +76,7 @@ class _Tracks:
     variance: _Floats
     """(N, 3, 4): variance of the position, covariance with the velocity, variance of the velocity."""
     anchor: _Floats
-    """(N, 4): the box (left, top, right, bottom) where it was first seen."""
+    """(N, 4): the box (left, top, right, bottom) where it was first seen, or was when the camera was last unsteady."""
     rest: _Floats
     """(N, 4): the box where it last came to rest."""
     votes: _Floats
@@ -155,6 +161,7 @@ class Tracker:
         self._tracked = np.isin(self._kinds, self._kinds[self._reported])
         self._tracks = _new_tracks(Detections.none(), 0.0, len(self._labels), next_id)
         self._at: float | None = None
+        self._unsteady_until = -math.inf
 
     def update(
         self,
@@ -163,6 +170,7 @@ class Tracker:
         *,
         motion: Sequence[Box] = (),
         looked_at: Sequence[tuple[float, float, float, float]] | None = None,
+        unsteady: bool = False,
     ) -> tuple[tuple[TrackState, ...], tuple[TrackState, ...]]:
         """Take what was found in one frame.
 
@@ -172,6 +180,7 @@ class Tracker:
             motion: moving areas in pixels of the frame.
             looked_at: rectangles that the detector saw (left, top, right, bottom); a track outside them is not missing.
                 None: the whole frame.
+            unsteady: the whole picture changed at once; what is elsewhere now and shortly after has not moved for it.
 
         Returns:
             The live tracks, briefly hidden ones included, and those that ended with this frame.
@@ -181,6 +190,8 @@ class Tracker:
         seen = self._associate(detections)
         self._count_misses(seen, looked_at)
         self._begin(detections, seen, at)
+        if unsteady:
+            self._unsteady_until = at + _UNSTEADY_TIME
         self._judge(at, _as_boxes(motion))
         return self._report(at)
 
@@ -312,6 +323,9 @@ class Tracker:
             # Only of what appears: a cloud's shadow over a car that stands there for an hour does not move the car.
             appears = seen & (tracks.hits <= _SCORES)
             tracks.motion_hits += appears & (_ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
+        if at < self._unsteady_until:
+            tracks.anchor[~tracks.moved] = boxes[~tracks.moved]
+            tracks.rest[:] = boxes
         gone = _displacement(tracks.anchor, boxes) > limit
         tracks.moved |= seen & (gone | (tracks.motion_hits >= _MOTION_HITS))
         restless = seen & (_displacement(tracks.rest, boxes) > limit)
