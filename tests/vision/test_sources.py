@@ -617,6 +617,21 @@ def test_a_camera_whose_clock_is_a_little_wrong_is_not_behind(clip: Path) -> Non
         assert video.codec_context.skip_frame == "DEFAULT"
 
 
+@pytest.mark.parametrize("times", ["run slow", "jump"])
+def test_who_waits_for_packets_is_not_behind(transport: bytes, times: str) -> None:
+    """A camera that gives every frame a twenty-fifth of a second delivers ten a second, or pauses for three seconds."""
+    release = threading.Event()
+    parts = _pieces(transport, 50)
+    if times == "run slow":
+        answer = _slowly(parts, 0.1, release)
+    else:
+        answer = _slowly([*parts[:20], *[b""] * 75, *parts[20:]], 0.04, release)
+    with serving({"/x.ts": answer}) as address:
+        frames = take(stream(f"{address}/x.ts"), seconds=10.0, count=42)
+        release.set()
+    assert len(frames) == 42
+
+
 # --- RTSP ---------------------------------------------------------------------------------------------------------
 
 

@@ -39,6 +39,8 @@ BAD_STILLS = 5
 _STREAM_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,srt,http,https,httpproxy,tcp,udp,tls,hls,crypto,data"
 _LATE = 1.0
 _POLL = 0.25
+_WAIT = 0.02
+"""Seconds; a read that takes longer waited for the network."""
 
 
 class SourceError(Exception):
@@ -226,7 +228,7 @@ class StreamSource(_Source):
         # A playlist's segments arrive seconds at a time and are played at their own pace.
         pace = Pace() if "hls" in container.format.name else None
         backlog = _Backlog(stream)
-        for picture in _pictures(container, stream, stall_timeout=self._timeouts[1]):
+        for picture in _pictures(container, stream, stall_timeout=self._timeouts[1], backlog=backlog):
             if self._ended():
                 return
             if pace is not None and picture.pts is not None:
@@ -356,7 +358,8 @@ class _Backlog:
     """Notices that decoding falls behind the stream and then decodes key frames only, until it has caught up.
 
     The stream's own times tell: while they run slower than the clock, packets wait somewhere. The least delay seen is
-    taken as none, and forgotten by a thousandth so that a camera's wrong clock is not mistaken for a backlog.
+    taken as none, and forgotten by a thousandth so that a camera's wrong clock is not mistaken for a backlog. Nor are
+    times that jump or run slow: whoever waits for packets has none left, and begins anew with the delay it finds.
     """
 
     _behind = 1.5
@@ -368,12 +371,14 @@ class _Backlog:
         self._context = stream.codec_context
         self._least: float | None = None
         self._noted_at = 0.0
+        self.idle = False
+        """Set it when a packet had to be waited for."""
 
     def note(self, media_time: float, now: float) -> None:
         """Take note of a decoded picture."""
         delay = now - media_time
-        if self._least is None or abs(delay - self._least) > self._jump:
-            self._least = delay
+        if self.idle or self._least is None or abs(delay - self._least) > self._jump:
+            self._least, self.idle = delay, False
         else:
             self._least = min(delay, self._least + self._forget * (now - self._noted_at))
         self._noted_at = now
@@ -509,7 +514,11 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def _pictures(
-    container: InputContainer, stream: VideoStream, *, stall_timeout: float | None = None
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    stall_timeout: float | None = None,
+    backlog: _Backlog | None = None,
 ) -> Iterator[av.VideoFrame]:
     """Decode the stream to its end, skipping what is broken.
 
@@ -517,7 +526,7 @@ def _pictures(
         SourceError: too much in a row is broken, or packets or pictures stopped to come.
     """
     bad, last_at = 0, time.monotonic()
-    for packet in _packets(container, stream):
+    for packet in _packets(container, stream, backlog):
         try:
             pictures = packet.decode() if packet is not None else []
         except av.FFmpegError:
@@ -532,11 +541,13 @@ def _pictures(
             raise SourceError(Problem.SOURCE_CORRUPT, f"{bad} broken packets in a row")
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream] | None]:
+def _packets(
+    container: InputContainer, stream: VideoStream, backlog: _Backlog | None
+) -> Iterator[av.Packet[VideoStream] | None]:
     """Yield the stream's packets; None stands for data that are no packet."""
     while True:
         try:
-            yield from container.demux(stream)
+            yield from _noting_waits(container.demux(stream), backlog)
         except av.error.InvalidDataError:
             yield None
         except av.error.ExitError as err:
@@ -550,3 +561,12 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
             raise SourceError(Problem.SOURCE_UNREACHABLE, f"the connection broke: {_words(err)}") from err
         else:
             return
+
+
+def _noting_waits[T](packets: Iterator[T], backlog: _Backlog | None) -> Iterator[T]:
+    asked_at = time.monotonic()
+    for packet in packets:
+        if backlog is not None and time.monotonic() - asked_at > _WAIT:
+            backlog.idle = True
+        yield packet
+        asked_at = time.monotonic()
