@@ -248,6 +248,24 @@ def test_who_appears_in_motion_moved() -> None:
     assert live[0].moved
 
 
+@pytest.mark.parametrize("label", ["bicycle", "car", "truck"])
+def test_a_parked_vehicle_that_headlights_reveal_has_not_moved(label: str) -> None:
+    tracker = make()
+    parked = car(400, label=LABELS.index(label))
+    for number in range(8):
+        (track,), _ = tracker.update(found(parked), START + number / FPS, motion=[parked[0]])
+    assert track.confirmed
+    assert not track.moved
+
+
+def test_a_car_that_arrives_out_of_the_dark_moved() -> None:
+    tracker = make()
+    for number in range(4):
+        arriving = car(400 + 15 * number)
+        (track,), _ = tracker.update(found(arriving), START + number / FPS, motion=[arriving[0]])
+    assert track.moved
+
+
 @pytest.mark.parametrize("fps", [0.5, 1.0, 2.0, 10.0, 25.0])
 def test_a_walker_at_any_frame_rate(fps: float) -> None:
     speed = 60.0  # pixels a second, at 100 pixels of height

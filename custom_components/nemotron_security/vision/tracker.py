@@ -29,6 +29,7 @@ _KINDS: Final = (
     ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
 )
 """Labels that a detector mistakes for one another on the same object; all others stand for themselves."""
+_VEHICLES: Final = frozenset({*_KINDS[0], *_KINDS[1], "airplane", "boat"})
 _OTHER_LABEL_COST: Final = 0.15
 _SCORES: Final = 10
 _CONFIRMING_HITS: Final = 3
@@ -157,6 +158,7 @@ class Tracker:
         self._lost_time = lost_time
         self._stationary_time = stationary_time
         self._kinds = _kinds(self._labels)
+        self._vehicles = np.array([label in _VEHICLES for label in self._labels], np.bool_)
         self._reported = np.array([watched is None or label in watched for label in self._labels], np.bool_)
         self._tracked = np.isin(self._kinds, self._kinds[self._reported])
         self._tracks = _new_tracks(Detections.none(), 0.0, len(self._labels), next_id)
@@ -321,7 +323,8 @@ class Tracker:
         boxes, limit = tracks.boxes(), np.maximum(_DISPLACEMENT * tracks.sizes(), _JITTER)
         if len(motion):
             # Only of what appears: a cloud's shadow over a car that stands there for an hour does not move the car.
-            appears = seen & (tracks.hits <= _SCORES)
+            # Nor do headlights move the parked car that they reveal: a vehicle that arrives always leaves its place.
+            appears = seen & (tracks.hits <= _SCORES) & ~self._vehicles[tracks.votes.argmax(axis=1)]
             tracks.motion_hits += appears & (_ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
         if at < self._unsteady_until:
             tracks.anchor[~tracks.moved] = boxes[~tracks.moved]
