@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 import http.server
 import io
+from itertools import pairwise
 from pathlib import Path
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from custom_components.nemotron_security.vision import sources
 from custom_components.nemotron_security.vision.frames import Frame
 from custom_components.nemotron_security.vision.messages import Problem, Source, SourceKind
 from custom_components.nemotron_security.vision.sources import (
@@ -58,13 +60,13 @@ def _pixels(number: int, width: int, height: int) -> np.ndarray:
 
 
 def encode(
-    path: Path, *, frames: int = 50, width: int = 320, height: int = 240, codec: str = "libx264", audio: bool = False
+    path: Path, *, frames: int = 50, width: int = 320, height: int = 240, codec: str = "libx264", gop: int = 10
 ) -> Path:
     with av.open(str(path), "w") as output:
         stream = cast("VideoStream", output.add_stream(codec, rate=25))
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.options = {"preset": "ultrafast", "g": "10"} if codec == "libx264" else {}
+        stream.options = {"preset": "ultrafast", "g": str(gop)} if codec == "libx264" else {}
         for number in range(frames):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(_pixels(number, width, height), format="rgb24")))
         output.mux(stream.encode())
@@ -473,6 +475,34 @@ def test_single_broken_packets_are_skipped(transport: bytes) -> None:
         frames = take(stream(f"{address}/x.ts"), seconds=2.5)
         release.set()
     assert len(frames) >= 15
+
+
+@pytest.fixture(scope="module")
+def joined_late(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """A stream without its first key frame: seventy pictures cannot be decoded, fifty can."""
+    path = encode(tmp_path_factory.mktemp("clip") / "long.ts", frames=120, gop=80)
+    with av.open(str(path)) as container:
+        positions = [packet.pos for packet in container.demux(video=0) if packet.pos is not None]
+    data = path.read_bytes()
+    return [data[begin:end] for begin, end in pairwise([*positions[10:], len(data)])]
+
+
+def test_stream_that_is_joined_between_key_frames(joined_late: list[bytes]) -> None:
+    release = threading.Event()
+    with serving({"/x.ts": _slowly(joined_late, 0.02, release)}) as address:
+        frames = take(stream(f"{address}/x.ts"), count=20)
+        release.set()
+    assert len(frames) == 20
+
+
+def test_stream_without_key_frames_is_corrupt(joined_late: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "BAD_SECONDS", 0.2)
+    release = threading.Event()
+    with serving({"/x.ts": _slowly(joined_late[:70], 0.02, release)}) as address:
+        found, took, _ = _timed_problem(f"{address}/x.ts", open_timeout=5.0, read_timeout=10.0)
+        release.set()
+    assert found is Problem.SOURCE_CORRUPT
+    assert took < 8
 
 
 def test_stream_of_broken_packets_is_corrupt(transport: bytes) -> None:

@@ -33,12 +33,15 @@ STILL_TIMEOUT = 60.0
 """Seconds without a pushed still after which the source counts as stalled."""
 BAD_PACKETS = 60
 """So many undecodable packets in a row are a corrupt source; fewer are skipped, as every radio link has them."""
+BAD_SECONDS = 10.0
+"""So long a stream may bring nothing else: one that is joined between two key frames can be decoded from the next."""
 BAD_STILLS = 5
 
 # What a camera's URL, and what a playlist behind it, may open. libav also knows protocols that read local files.
 _STREAM_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,srt,http,https,httpproxy,tcp,udp,tls,hls,crypto,data"
 _LATE = 1.0
 _POLL = 0.25
+_PAUSE = 0.01
 _WAIT = 0.02
 """Seconds; a read that takes longer waited for the network."""
 
@@ -537,7 +540,9 @@ def _pictures(
         for picture in pictures:
             bad, last_at = 0, time.monotonic()
             yield picture
-        if bad >= BAD_PACKETS or (stall_timeout is not None and time.monotonic() - last_at > stall_timeout):
+        silence = time.monotonic() - last_at
+        broken = bad >= BAD_PACKETS and (stall_timeout is None or silence > BAD_SECONDS)
+        if broken or (stall_timeout is not None and silence > stall_timeout):
             raise SourceError(Problem.SOURCE_CORRUPT, f"{bad} broken packets in a row")
 
 
@@ -550,6 +555,7 @@ def _packets(
             yield from _noting_waits(container.demux(stream), backlog)
         except av.error.InvalidDataError:
             yield None
+            time.sleep(_PAUSE)  # a demuxer that fails without reading on must not spin
         except av.error.ExitError as err:
             raise SourceError(Problem.SOURCE_STALLED, "nothing came for too long") from err
         except av.error.TimeoutError as err:
