@@ -117,6 +117,45 @@ def test_nothing_moved_where_light_and_focus_changed(shift: int) -> None:
     assert (track.track_id, track.moved, track.stationary) == (1, False, True)
 
 
+def _set_back(frames: Iterable[Frame], seconds: float) -> list[Frame]:
+    return [
+        Frame(av.VideoFrame.from_ndarray(picture.rgb(), "rgb24"), picture.captured_at - seconds, picture.frame_id)
+        for picture in frames
+    ]
+
+
+def test_what_stands_still_after_the_clock_was_set_back() -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    _run([frame(number, 200, fps=5.0) for number in range(1, 75)], pipeline, detector)
+    later = [frame(number, 200, fps=5.0) for number in range(75, 160)]
+    reports = _of(FrameTracks, _run(_set_back(later, 3600), pipeline, detector))
+    assert [track.track_id for track in reports[0].ended] == [1]
+    assert reports[0].ended[0].stationary
+    looks = [report.captured_at for report in reports[1:]]
+    assert looks[0] < 75 / 5 - 3600 + 0.5
+    assert max(np.diff(looks)) < 2.5
+    (track,) = reports[-1].tracks
+    assert (track.track_id, track.moved, track.stationary) == (2, False, True)
+
+
+@pytest.mark.parametrize("seconds", [1.5, 3600])
+def test_motion_and_tracks_end_after_the_clock_was_set_back(seconds: float) -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    before = _run(walk(4.0), pipeline, detector)
+    reports = _run(_set_back([frame(number, None) for number in range(61, 121)], seconds), pipeline, detector)
+    assert [state.active for state in _of(MotionState, before + reports)] == [True, False]
+    assert [track.track_id for report in _of(FrameTracks, reports) for track in report.ended] == [1]
+    assert not _of(FrameTracks, reports)[-1].tracks
+
+
+def test_a_clock_that_is_corrected_by_a_little_ends_no_track() -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    _run(walk(3.0), pipeline, detector)
+    later = [frame(number, 20 + (number - 15) * 6) for number in range(46, 75)]
+    reports = _of(FrameTracks, _run(_set_back(later, 0.5), pipeline, detector))
+    assert {track.track_id for report in reports for track in (*report.tracks, *report.ended)} == {1}
+
+
 def test_fewer_frames_are_looked_at_than_come() -> None:
     pipeline, fast = CameraPipeline(_config(fps=3.0), count(1)), loaded()
     due = [picture.captured_at for picture in walk(6.0, start=99.0) if pipeline.notice(picture).due]

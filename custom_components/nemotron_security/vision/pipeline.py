@@ -44,6 +44,8 @@ _WEAK_SCORE = 0.2
 _PICTURE_GAP = 1.0
 _BETTER = 1.2
 """A picture follows an earlier one of the same track if its quality is so many times as high."""
+_CLOCK_STEP = 1.0
+"""Seconds; a clock that is set back by more makes all earlier times void."""
 _AT_EDGE = 0.01
 """An object this close to the frame's border, as a share of the frame, is probably cut off."""
 
@@ -179,7 +181,8 @@ class CameraPipeline:
         """
         labels, confidence = self.config.labels, self.config.confidence
         settings = (loaded.detector.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
-        before = () if settings == self._tracker_settings else self.clear()
+        set_back = self.latest is not None and frame.captured_at < self.latest.captured_at - _CLOCK_STEP
+        before = self.clear() if set_back or settings != self._tracker_settings else ()
         if self._tracker is None:
             self._tracker, self._tracker_settings = self._new_tracker(loaded), settings
         return (*before, self._look(frame, motion, loaded.detector, self._tracker))
@@ -188,6 +191,7 @@ class CameraPipeline:
         """Give up all tracks; they are reported as ended."""
         tracker, self._tracker = self._tracker, None
         latest, self.latest = self.latest, None
+        self._all_seen_at = -math.inf
         ended = tracker.clear() if tracker is not None else ()
         moments = self._moments.clear()
         if latest is None or not ended:
@@ -297,7 +301,7 @@ class _Gate:
         if motion.active:
             began, self._moved_at = self._moved_at is None, at
             return (self._report(active=True, at=at),) if began else ()
-        if self._moved_at is not None and at - self._moved_at >= _MOTION_HOLD:
+        if self._moved_at is not None and not 0 <= at - self._moved_at < _MOTION_HOLD:
             return self.close(at)
         return ()
 
@@ -396,7 +400,7 @@ def _is_look_due(latest: FrameTracks | None, at: float) -> bool:
     if not latest.tracks:
         return False
     restless = any(not track.stationary or track.last_seen_at < latest.captured_at for track in latest.tracks)
-    return restless or at - latest.captured_at >= _RECHECK
+    return restless or abs(at - latest.captured_at) >= _RECHECK
 
 
 def _standing(tracks: Sequence[TrackState]) -> set[tuple[int, bool]]:
