@@ -177,6 +177,26 @@ def test_only_watched_labels_are_told_but_their_doubles_help() -> None:
     assert said[4][0][0].last_seen_at == START + 4 / FPS
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_nothing_takes_over_from_an_unwatched_look_alike_of_long_ago(*, elsewhere: bool) -> None:
+    tracker = make(watched=("car",))
+    assert not ids(follow([[car(300 + 20 * n, label=TRUCK)] for n in range(5)], tracker=tracker))
+    later = START + 3600
+    if elsewhere:
+        tracker.update(found(), later - 1, looked_at=[(900, 0, 1280, 320)])
+    for number in range(3):
+        (parked,), _ = tracker.update(found(car(400, score=0.9)), later + number / FPS)
+    assert (parked.track_id, parked.first_seen_at, parked.moved) == (2, later, False)
+
+
+def test_an_unwatched_look_alike_is_remembered_for_a_while() -> None:
+    tracker = make(watched=("car",))
+    follow([[car(300, label=TRUCK)]] * 2, tracker=tracker)
+    for number in range(3):
+        live, _ = tracker.update(found(car(300)), START + 20 + number / FPS)
+    assert [track.track_id for track in live] == [1]
+
+
 def test_a_parked_car_never_moved_and_is_stationary() -> None:
     random = np.random.default_rng(1)
     frames = [[car(300 + random.normal(0, 2))] for _ in range(200)]

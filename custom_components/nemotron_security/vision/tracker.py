@@ -58,6 +58,8 @@ _JITTER: Final = 3.0
 _MOTION_IOU: Final = 0.3
 _MOTION_HITS: Final = 2
 _LOOKED_AT: Final = 0.8
+_FORGOTTEN: Final = 10.0
+"""Multiple of the lost time after which an unseen track that nobody looks for is forgotten."""
 _UNSTEADY_TIME: Final = 3.0
 """Seconds after a jolt of the camera or a shift of its focus in which a new place is no displacement.
 
@@ -188,6 +190,7 @@ class Tracker:
             The live tracks, briefly hidden ones included, and those that ended with this frame.
         """
         detections = self._usable(detections)
+        self._forget(at)
         self._predict(at)
         seen = self._associate(detections)
         self._count_misses(seen, looked_at)
@@ -206,6 +209,17 @@ class Tracker:
     def _usable(self, detections: Detections) -> Detections:
         usable = (detections.scores >= self._weak_score) & self._tracked[detections.classes]
         return detections if usable.all() else detections[usable]
+
+    def _forget(self, at: float) -> None:
+        """Drop the long unseen tracks of unwatched labels: nobody looks for them, so that no look is in vain.
+
+        Before the association, or what comes hours later would take over from them.
+        """
+        tracks = self._tracks
+        unwatched = ~self._reported[tracks.votes.argmax(axis=1)]
+        forgotten = unwatched & (at - tracks.last_seen_at >= _FORGOTTEN * self._lost_time)
+        if forgotten.any():
+            self._tracks = tracks.rows(~forgotten)
 
     def _predict(self, at: float) -> None:
         """Move every track on to the time of this frame."""
