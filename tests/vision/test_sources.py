@@ -167,6 +167,19 @@ def test_file_that_loops_goes_on_counting(clip: Path) -> None:
     assert [frame.frame_id for frame in frames] == list(range(1, 121))
 
 
+@pytest.mark.parametrize("name", ["one.mp4", "one.jpg"])
+@pytest.mark.parametrize(("fps", "interval"), [(5, 0.2), (0, 0.04)])
+def test_file_of_one_picture_plays_at_the_wanted_rate(tmp_path: Path, name: str, fps: float, interval: float) -> None:
+    path = tmp_path / name
+    if name == "one.jpg":
+        path.write_bytes(_jpeg(0))
+    else:
+        encode(path, frames=1)
+    frames = take(file(path, loop=True, realtime=True), fps=fps, count=6)
+    steps = np.diff([frame.captured_at for frame in frames])
+    assert np.median(steps) == pytest.approx(interval, abs=0.002)
+
+
 def test_file_at_its_own_pace(clip: Path) -> None:
     begin = time.time()
     frames = take(file(clip, loop=True, realtime=True), count=40)

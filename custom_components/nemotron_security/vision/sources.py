@@ -41,6 +41,7 @@ BAD_STILLS = 5
 _STREAM_PROTOCOLS = "rtsp,rtsps,rtp,srtp,rtmp,rtmps,rtmpt,srt,http,https,httpproxy,tcp,udp,tls,hls,crypto,data"
 _LATE = 1.0
 _POLL = 0.25
+_GAP = 0.04
 _PAUSE = 0.01
 _WAIT = 0.02
 """Seconds; a read that takes longer waited for the network."""
@@ -148,7 +149,8 @@ class VideoFileSource(_Source):
                     yield self._frame(picture, captured_at)
                 if self._ended():
                     return
-            begin = end + self._cadence.gap
+            # A single picture has no gap; without one, time would stand still and the file be read over and over.
+            begin = end + (self._cadence.gap or self._cadence.interval or _GAP)
             if not self._source.loop:
                 raise SourceError(Problem.SOURCE_ENDED, "end of the file")
 
