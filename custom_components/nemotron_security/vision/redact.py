@@ -4,7 +4,7 @@ import logging
 import re
 from typing import override
 
-_URL = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>[^\s"'<>]*)""", re.IGNORECASE)
+_URL = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?[^\s"'<>]*)""", re.IGNORECASE)
 _TOKEN_SEGMENT = re.compile(r"(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9_~=-]{16,}(?=/|$)")
 _AUTHORIZATION = re.compile(r"(authorization|cookie)(\s*[:=]\s*)[^\r\n]*", re.IGNORECASE)
 _PAIR = re.compile(
@@ -16,8 +16,8 @@ def redact(text: str) -> str:
     """Return the text without user names, passwords, query values and tokens.
 
     `rtsp://user:pass@host/path?token=x` becomes `rtsp://***@host/path?***`. Where a password holds characters that
-    belong encoded (`/`, `?`, `@`), rather too much is taken than too little. Long path parts of letters and digits are
-    taken too: for some recorders the path is the key.
+    belong encoded (`/`, `?`, `@`, quotes), rather too much is taken than too little. Long path parts of letters and
+    digits are taken too: for some recorders the path is the key.
     """
     text = _URL.sub(_redact_url, text)
     text = _AUTHORIZATION.sub(r"\1\2***", text)
