@@ -179,7 +179,9 @@ async def test_after_a_crash_the_cameras_are_down_and_come_back(
     await reports.until(DetectorState, lambda state: state.problem is Problem.MODEL_MISSING, begin=begin)
 
 
-async def test_a_hung_worker_is_killed_and_replaced(reports: Reports, video: Path) -> None:
+async def test_a_hung_worker_is_killed_and_replaced(
+    reports: Reports, video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     executor = Executor(reports, heartbeat_timeout=5.0)
     executor.set_camera(_camera("door", video))
     await executor.async_start()
@@ -191,10 +193,28 @@ async def test_a_hung_worker_is_killed_and_replaced(reports: Reports, video: Pat
         os.kill(hung, signal.SIGSTOP)
         await reports.until(CameraState, _is("door", CameraStatus.ERROR, Problem.WORKER_DOWN), begin=begin)
         assert _is_gone(hung)
+        assert "gave no sign of life and was killed" in caplog.text
         await reports.until(CameraState, _is("door", CameraStatus.ONLINE), begin=begin)
         assert executor.pid not in (None, hung)
     finally:
         await executor.async_stop()
+
+
+async def test_a_worker_outlives_a_blocked_event_loop(reports: Reports) -> None:
+    executor = Executor(reports, heartbeat_timeout=3.0)
+    await executor.async_start()
+    try:
+        pid = (await reports.until(Ready)).pid
+        await reports.until(Heartbeat)
+        begin = len(reports.all)
+        time.sleep(4.0)  # noqa: ASYNC251 - what an integration must not do, and some do
+        for _ in range(5):
+            await reports.until(Heartbeat, begin=begin)
+            begin = len(reports.all)
+        assert executor.pid == pid
+    finally:
+        await executor.async_stop()
+    assert not [task for task in asyncio.all_tasks() if "worker" in task.get_name()]
 
 
 async def test_a_stopped_process_is_stopped_all_the_same(executor: Executor, reports: Reports) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 import contextlib
 from itertools import count
 import logging
+import math
 import os
 from pathlib import Path
 import sys
@@ -41,6 +42,8 @@ _WORKER_LOGGER = logging.getLogger(f"{_ROOT}.worker")
 _START_TIMEOUT = 60.0
 """Seconds until the first message: a small machine with a cold disk imports slowly."""
 _HEARTBEAT_TIMEOUT = 10.0
+_TICKS = 10
+"""So many ticks of the watchdog make a heartbeat timeout."""
 _SNAPSHOT_TIMEOUT = 8.0
 _STOP_STEPS = (2.0, 1.0)
 """Seconds to go after Shutdown, and after SIGTERM."""
@@ -105,7 +108,8 @@ class Executor:
         self._request_ids = count(1)
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._alive_until = 0.0
+        self._ticks_left = 0
+        """Until the watchdog takes the worker for hung."""
         self._down = False
 
     @property
@@ -199,10 +203,11 @@ class Executor:
 
     async def _async_live(self) -> None:
         """Run one worker from its start to its end."""
-        async with self._async_process() as process:
-            self._alive_until = time.monotonic() + max(_START_TIMEOUT, self._heartbeat_timeout)
+        async with self._async_process() as process, self._async_watchdog(process) as watchdog:
             self._send_wanted_state()
             reason = await self._async_read_reports(process)
+            if watchdog.done():
+                reason = "gave no sign of life and was killed"
         _LOGGER.warning("The vision worker %s (status %s); starting another", reason, process.returncode)
 
     @contextlib.asynccontextmanager
@@ -234,6 +239,27 @@ class Executor:
             await relay
             self._drop_snapshots()
 
+    @contextlib.asynccontextmanager
+    async def _async_watchdog(self, process: asyncio.subprocess.Process) -> AsyncIterator[asyncio.Task[None]]:
+        """Kill the process when it is silent for too long; the task is done once it was."""
+        tick = self._heartbeat_timeout / _TICKS
+        self._ticks_left = math.ceil(max(_START_TIMEOUT, self._heartbeat_timeout) / tick)
+        watchdog = asyncio.create_task(self._async_watch(process, tick), name="nemotron_security worker watchdog")
+        try:
+            yield watchdog
+        finally:
+            watchdog.cancel()
+            await asyncio.wait([watchdog])
+
+    async def _async_watch(self, process: asyncio.subprocess.Process, tick: float) -> None:
+        # Ticks are counted instead of the clock being asked: while others block the event loop, heartbeats lie unread.
+        # That is not the worker's silence, and however long it lasts, it is one tick.
+        while self._ticks_left > 0:
+            await asyncio.sleep(tick)
+            self._ticks_left -= 1
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
     def _arguments(self) -> list[str]:
         level = f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}"
         if self._python != sys.executable:
@@ -249,21 +275,15 @@ class Executor:
             self._send(StartCamera(config=config))
 
     async def _async_read_reports(self, process: asyncio.subprocess.Process) -> str:
-        """Handle what the worker says until it ends, talks nonsense or is silent for too long; returns which."""
+        """Handle what the worker says until it ends or talks nonsense; returns which."""
         assert process.stdout is not None
         try:
-            while (message := await self._async_next(process.stdout)) is not None:
+            while (message := await wire.async_read(process.stdout)) is not None:
                 self._handle(message)
                 await asyncio.sleep(0)  # what is buffered is read without a pause: let others have their turn
-        except TimeoutError:
-            return "gave no sign of life and was killed"
         except wire.WireError as err:
             return f"talked nonsense and was killed: {err}"
         return "ended"
-
-    async def _async_next(self, stream: asyncio.StreamReader) -> Message | None:
-        async with asyncio.timeout(self._alive_until - time.monotonic()):
-            return await wire.async_read(stream)
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -277,9 +297,9 @@ class Executor:
             case Ready():
                 _LOGGER.debug("The vision worker is ready: %s", message.versions)
                 self._down = False
-                self._alive_until = time.monotonic() + self._heartbeat_timeout
+                self._ticks_left = _TICKS
             case Heartbeat():
-                self._alive_until = time.monotonic() + self._heartbeat_timeout
+                self._ticks_left = _TICKS
         self._report(message)  # type: ignore[arg-type]  # a worker sends no commands
 
     def _handle_snapshot(self, snapshot: Snapshot) -> None:
