@@ -1,7 +1,7 @@
 """The worker process and its parts."""
 
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, takewhile
 import logging
 import os
 from pathlib import Path
@@ -96,6 +96,18 @@ def test_it_leaves_when_its_parent_is_gone(worker: Worker, tmp_path: Path, busy:
     begun = time.monotonic()
     assert worker.wait(PATIENCE) == 0
     assert time.monotonic() - begun < 4.0
+
+
+def test_it_leaves_when_its_parent_is_killed_though_the_pipe_stays_open() -> None:
+    """A shell between us is the parent, so that the worker never sees the end of its commands."""
+    command = ["/bin/sh", "-c", '"$@"; exit 0', "sh", sys.executable, "-I", str(VISION), "--worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        ready = _read(parent)
+        assert isinstance(ready, Ready)
+        assert ready.pid != parent.pid
+        parent.kill()
+        said = list(takewhile(lambda message: message is not None, (_read(parent) for _ in range(6))))
+    assert len(said) < 6
 
 
 @pytest.mark.parametrize("end", ["shutdown", "sigterm"])

@@ -85,7 +85,7 @@ class Camera:
         detect_ends = self._config.detect and not config.detect
         self._config = self._pipeline.config = config
         if detect_ends:
-            self._clear()
+            self.clear()
         return True
 
     def push(self, still: PushStill) -> None:
@@ -184,7 +184,7 @@ class Camera:
         self._newest = None
         for report in self._pipeline.lose_sight(time.time()):
             self._outbox.put(report)
-        self._clear()
+        self.clear()
 
     def _set_state(self, status: CameraStatus, problem: Problem | None = None, detail: str = "") -> None:
         if self._state == (status, problem) or self._stop.is_set():
@@ -205,7 +205,8 @@ class Camera:
             self._counts.inferred += 1
             self._tell(self._pipeline.look(frame, motion, loaded))
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Give up all tracks, reporting their end; the next frame is looked at anew."""
         self._inference.forget(self)
         with self._speaking:
             self._tell(self._pipeline.clear())

@@ -64,9 +64,11 @@ class Worker:
 
     def run(self) -> None:
         """Work until the parent says so or is gone."""
+        parent = os.getppid()
         self.outbox.put(Ready(pid=os.getpid(), versions=_versions()))
         threading.Thread(target=self._read, name="commands", daemon=True).start()
-        while not self._ended.wait(_BEAT):
+        # Commands that wait for a camera keep their thread from seeing the end of the pipe; an orphan leaves anyway.
+        while not self._ended.wait(_BEAT) and os.getppid() == parent:
             # Without heartbeats the parent kills a worker whose detector never returns.
             if not self._inference.hung:
                 self.outbox.put(self._heartbeat(), droppable=True)
@@ -89,6 +91,9 @@ class Worker:
         )
 
     def _report_detector(self, state: DetectorState) -> None:
+        # What another detector saw is forgotten, so that the next frame is looked at though nothing moves in it.
+        for camera in list(self._cameras.values()):
+            camera.clear()
         self.outbox.put(state)
 
     def _read(self) -> None:
