@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .vision.messages import Box, CameraStatus, Problem
+from .vision.messages import ANIMALS, PERSONS, VEHICLES, Box, CameraStatus, Problem
 
 __all__ = [
     "ANIMALS",
@@ -30,10 +30,6 @@ __all__ = [
     "count_of",
     "risk_level",
 ]
-
-PERSONS = frozenset({"person"})
-VEHICLES = frozenset({"bicycle", "car", "motorcycle", "bus", "train", "truck", "boat"})
-ANIMALS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"})
 
 
 def count_of(counts: Mapping[str, int], labels: frozenset[str]) -> int:

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .frames import Frame
-from .messages import Box, TrackState
+from .messages import ANIMALS, VEHICLES, Box, TrackState
 
 QUALITY = 85
 
-_VEHICLES = {"bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"}
-_ANIMALS = {"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"}
 # NVIDIA green for people; all four are told apart by the colour blind and stand out at night and in snow.
 _PERSON_COLOUR = (118, 185, 0)
 _VEHICLE_COLOUR = (0, 158, 255)
@@ -61,9 +59,9 @@ def colour_of(label: str) -> tuple[int, int, int]:
     """Return the RGB colour of the label's group: person, vehicle, animal, or anything else."""
     if label == "person":
         return _PERSON_COLOUR
-    if label in _VEHICLES:
+    if label in VEHICLES:
         return _VEHICLE_COLOUR
-    return _ANIMAL_COLOUR if label in _ANIMALS else _OTHER_COLOUR
+    return _ANIMAL_COLOUR if label in ANIMALS else _OTHER_COLOUR
 
 
 def _to_jpeg(image: Image.Image, quality: int) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .detections import Detections
-from .messages import Box, TrackState
+from .messages import ANIMALS, VEHICLES, Box, TrackState
 
 type _Floats = NDArray[np.float64]
 type _Ints = NDArray[np.intp]
@@ -26,10 +26,9 @@ type _Mask = NDArray[np.bool_]
 _KINDS: Final = (
     ("car", "truck", "bus", "train"),
     ("bicycle", "motorcycle"),
-    ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+    tuple(sorted(ANIMALS)),
 )
 """Labels that a detector mistakes for one another on the same object; all others stand for themselves."""
-_VEHICLES: Final = frozenset({*_KINDS[0], *_KINDS[1], "airplane", "boat"})
 _OTHER_LABEL_COST: Final = 0.15
 _SCORES: Final = 10
 _CONFIRMING_HITS: Final = 3
@@ -160,7 +159,7 @@ class Tracker:
         self._lost_time = lost_time
         self._stationary_time = stationary_time
         self._kinds = _kinds(self._labels)
-        self._vehicles = np.array([label in _VEHICLES for label in self._labels], np.bool_)
+        self._vehicles = np.array([label in VEHICLES for label in self._labels], np.bool_)
         self._reported = np.array([watched is None or label in watched for label in self._labels], np.bool_)
         self._tracked = np.isin(self._kinds, self._kinds[self._reported])
         self._tracks = _new_tracks(Detections.none(), 0.0, len(self._labels), next_id)
