@@ -675,6 +675,16 @@ def test_who_waits_for_packets_is_not_behind(transport: bytes, times: str) -> No
     assert len(frames) == 42
 
 
+def test_a_busy_processor_is_not_taken_for_a_wait(clip: Path) -> None:
+    """Falling behind by a fifth, with a read in sixty that takes long because other threads have their turn."""
+    with av.open(str(clip)) as container:
+        backlog = _Backlog(video := container.streams.video[0])
+        for number in range(600):
+            backlog.waited += 0.04 if number % 60 == 0 else 0.0
+            backlog.note(number * 0.04, number * 0.05)
+        assert video.codec_context.skip_frame == "NONKEY"
+
+
 # --- RTSP ---------------------------------------------------------------------------------------------------------
 
 

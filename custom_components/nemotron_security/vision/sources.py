@@ -44,7 +44,7 @@ _POLL = 0.25
 _GAP = 0.04
 _PAUSE = 0.01
 _WAIT = 0.02
-"""Seconds; a read that takes longer waited for the network."""
+"""Seconds; a read that takes longer waited for the network, or now and then for a turn of a busy processor."""
 
 
 class SourceError(Exception):
@@ -364,26 +364,30 @@ class _Backlog:
 
     The stream's own times tell: while they run slower than the clock, packets wait somewhere. The least delay seen is
     taken as none, and forgotten by a thousandth so that a camera's wrong clock is not mistaken for a backlog. Nor are
-    times that jump or run slow: whoever waits for packets has none left, and begins anew with the delay it finds.
+    times that jump or run slow: whoever waits for packets, a tenth of the time at least, has none left, and begins
+    anew with the delay it finds.
     """
 
     _behind = 1.5
     _caught_up = 0.5
     _jump = 10.0
     _forget = 0.001
+    _idle = 0.2
+    _busy_share = 0.1
 
     def __init__(self, stream: VideoStream) -> None:
         self._context = stream.codec_context
         self._least: float | None = None
         self._noted_at = 0.0
-        self.idle = False
-        """Set it when a packet had to be waited for."""
+        self.waited = 0.0
+        """Seconds that packets were waited for; the reader adds to it."""
 
     def note(self, media_time: float, now: float) -> None:
         """Take note of a decoded picture."""
         delay = now - media_time
-        if self.idle or self._least is None or abs(delay - self._least) > self._jump:
-            self._least, self.idle = delay, False
+        self.waited = max(0.0, self.waited - self._busy_share * (now - self._noted_at))
+        if self.waited > self._idle or self._least is None or abs(delay - self._least) > self._jump:
+            self._least, self.waited = delay, 0.0
         else:
             self._least = min(delay, self._least + self._forget * (now - self._noted_at))
         self._noted_at = now
@@ -574,7 +578,8 @@ def _packets(
 def _noting_waits[T](packets: Iterator[T], backlog: _Backlog | None) -> Iterator[T]:
     asked_at = time.monotonic()
     for packet in packets:
-        if backlog is not None and time.monotonic() - asked_at > _WAIT:
-            backlog.idle = True
+        waited = time.monotonic() - asked_at
+        if backlog is not None and waited > _WAIT:
+            backlog.waited += waited
         yield packet
         asked_at = time.monotonic()
