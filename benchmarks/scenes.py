@@ -10,7 +10,6 @@ are compared with the truth of their very frame: with the object of their label 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import count
 import os
 from pathlib import Path
@@ -36,11 +35,11 @@ from custom_components.nemotron_security.vision.messages import (
 from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector
 from custom_components.nemotron_security.vision.sources import open_source
 from custom_components.nemotron_security.vision.watch import follow
-from demo.scenes import SCENES, GroundTruth, IncidentTruth, render
+from demo.clips import clip
+from demo.scenes import SCENES, GroundTruth, IncidentTruth
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = REPOSITORY / "demo" / "detector" / "model"
-CACHE = REPOSITORY / ".cache" / "scenes"
 EARLY = 3.0
 """Seconds that an incident may begin before the truth counts its object."""
 
@@ -71,19 +70,9 @@ def _matches(true: IncidentTruth, found: tuple[float, float]) -> bool:
 
 def clips() -> Iterator[tuple[Path, GroundTruth]]:
     """Yield every scene of the catalogue, rendered; one that has changed, or another renderer's, is rendered anew."""
-    folder = CACHE / f"benchmark-{_renderer_version()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, script in SCENES.items():
-        path = folder / f"{name}-{sha256(repr(script).encode()).hexdigest()[:8]}.mp4"
-        yield path, GroundTruth.load(path.with_suffix(".json")) if path.exists() else render(name, path)
-
-
-def _renderer_version() -> str:
-    digest = sha256()
-    for file in sorted((REPOSITORY / "demo" / "scenes").glob("*.py")):
-        if file.name != "catalogue.py":
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    for name in SCENES:
+        path = clip(name)
+        yield path, GroundTruth.load(path.with_suffix(".json"))
 
 
 def watch(path: Path, truth: GroundTruth, loaded: LoadedDetector) -> Outcome:

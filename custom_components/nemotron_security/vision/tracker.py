@@ -49,7 +49,7 @@ _GATE_SPEED: Final = 1.0
 _GATE_LIMIT: Final = 3.0
 _SURE_OVERLAP: Final = 0.1
 """Overlap that makes an association possible at any distance."""
-_DUPLICATE_IOU: Final = 0.8
+_DUPLICATE_IOU: Final = 0.5
 _DISPLACEMENT: Final = 0.15
 """Share of its size by which an object must leave its place to have moved."""
 _JITTER: Final = 3.0
