@@ -239,6 +239,7 @@ async def test_timer_ends_without_frames(incidents: Incidents, listener: Listene
     incidents.set_options(quiet_time=0.5, maximum_length=300)
     incidents.handle_tracks(frame(0, seen(1)))
     await until(lambda: listener.incidents("ended"))
+    assert listener.names == ["started", "ended"]
 
 
 async def test_pictures_before_during_and_after(incidents: Incidents, listener: Listener, store: Store) -> None:

@@ -29,7 +29,7 @@ def async_add_to_each_camera(
     def add(camera: CameraCoordinator) -> None:
         async_add_entities(build(camera), config_subentry_id=camera.camera_id)
 
-    entry.runtime_data.async_for_each_camera(add)
+    entry.async_on_unload(entry.runtime_data.async_for_each_camera(add))
 
 
 class CameraBoundEntity(CoordinatorEntity[CameraCoordinator]):

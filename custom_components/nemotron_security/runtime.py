@@ -78,14 +78,15 @@ class Runtime:
             cameras=self.cameras,
             analysts=self._analysts,
         )
+        quiet_time, maximum_length = _incident_times(entry)
         self.incidents = Incidents(
             store,
             rules=rules.assess,
             house=self._house,
             camera_name=self._camera_name,
             listener=self.announcer,
-            quiet_time=entry.options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
-            maximum_length=entry.options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
+            quiet_time=quiet_time,
+            maximum_length=maximum_length,
         )
         if (analyzer := _analyzer(hass, entry)) is not None:
             self._analysts.append(
@@ -156,11 +157,8 @@ class Runtime:
 
     async def async_apply_changes(self) -> None:
         """Bring what runs in line with what the entry says now."""
-        options = self._entry.options
-        self.incidents.set_options(
-            quiet_time=options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
-            maximum_length=options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
-        )
+        quiet_time, maximum_length = _incident_times(self._entry)
+        self.incidents.set_options(quiet_time=quiet_time, maximum_length=maximum_length)
         self._load_detector()
         await self.async_sync_cameras()
 
@@ -322,6 +320,15 @@ class Runtime:
         for report in heartbeat.cameras:
             if camera := self.cameras.get(report.camera_id):
                 camera.async_handle_report(report, detecting=self._watched(report.camera_id) is not None)
+
+
+def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
+    """Return an incident's quiet time and its maximum length, in seconds."""
+    options = entry.options
+    return (
+        options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
+        options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
+    )
 
 
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> Analyzer | None:

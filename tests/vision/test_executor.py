@@ -126,8 +126,10 @@ async def test_starting_and_stopping_twice_is_harmless(executor: Executor, repor
     await executor.async_start()
     await executor.async_stop()
     await executor.async_stop()
+    assert executor.pid is None
     await executor.async_start()
     await reports.until(Ready)
+    assert executor.pid is not None
 
 
 async def test_a_stop_during_the_start_leaves_nothing(executor: Executor) -> None:

@@ -37,11 +37,6 @@ def encode_jpeg(
     return _to_jpeg(image, quality)
 
 
-def encode_jpeg_array(pixels: NDArray[np.uint8], *, quality: int = QUALITY) -> bytes:
-    """Return RGB pixels, (height, width, 3), as JPEG."""
-    return _to_jpeg(Image.fromarray(pixels), quality)
-
-
 def draw_tracks(pixels: NDArray[np.uint8], tracks: Sequence[TrackState], *, scale: float = 1.0) -> NDArray[np.uint8]:
     """Return a copy of RGB pixels with the tracks' boxes, labels and confidences drawn into it.
 
