@@ -30,7 +30,8 @@ from custom_components.nemotron_security.models import Assessment, Box, CameraSt
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store
 from custom_components.nemotron_security.vision.messages import CameraState, FrameTracks, TrackState
-from custom_components.nemotron_security.websocket_api import MAXIMUM_WAITING, async_register
+from custom_components.nemotron_security.websocket_api import async_register
+from custom_components.nemotron_security.websocket_api.client import MAXIMUM_WAITING
 
 DOOR = "01JDOOR0000000000000000000"
 YARD = "01JYARD0000000000000000000"

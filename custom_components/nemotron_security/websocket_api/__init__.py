@@ -1,0 +1,13 @@
+"""The websocket commands."""
+
+from homeassistant.components.websocket_api import async_register_command
+from homeassistant.core import HomeAssistant, callback
+
+from . import subscribe
+
+
+@callback
+def async_register(hass: HomeAssistant) -> None:
+    """Register the commands, once for the life of Home Assistant."""
+    for command in (subscribe.async_subscribe_events, subscribe.async_subscribe_system):
+        async_register_command(hass, command)
