@@ -22,6 +22,7 @@ from custom_components.nemotron_security.models import (
     CameraHealth,
     CameraStatus,
     Detection,
+    Feedback,
     GpuStats,
     Incident,
     Problem,
@@ -44,6 +45,9 @@ INCIDENT = Incident(
     summary="A person stands at the front door.",
     reasoning="It is night and nobody is at home.",
     picture_id=3,
+    reviewed_at=NOON + timedelta(minutes=5),
+    feedback=Feedback.FALSE_ALARM,
+    note="The neighbour.",
 )
 DETECTION = Detection(
     id=41,
@@ -166,6 +170,9 @@ class TestEventBroadcaster:
                     "picture_id": 3,
                     "rules_score": 62,
                     "analyzer": "rules",
+                    "reviewed_at": "2026-11-23T12:05:00+00:00",
+                    "feedback": "false_alarm",
+                    "note": "The neighbour.",
                 },
                 "seq": events.seq,
             }

@@ -4,9 +4,9 @@ A channel numbers its messages. The numbers rise by one, so that a client can te
 at the clock's milliseconds, so that a number of an earlier run is never taken for one of this run.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 import logging
@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger(__name__)
 
 HISTORY = 1024
 """Messages the events channel keeps for `since`: as many as Home Assistant lets wait for one client for long."""
+SCORES_KEPT = 4096
+"""Incidents of which the events channel remembers the highest score announced."""
 
 
 class MessageType(StrEnum):
@@ -79,6 +81,9 @@ def event_payload(incident: Incident) -> dict[str, Any]:
         "picture_id": _or_none(int, incident.picture_id),
         "rules_score": _or_none(int, incident.rules_score),
         "analyzer": incident.analyzer,
+        "reviewed_at": _or_none(_iso, incident.reviewed_at),
+        "feedback": incident.feedback,
+        "note": incident.note,
     }
 
 
@@ -150,42 +155,31 @@ def _or_none[T, R](convert: Callable[[T], R], value: T | None) -> R | None:
 # --- messages and who gets them ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message of a channel, in JSON."""
+    """One message of a channel, in JSON, and what clients choose it by."""
 
     type: MessageType
     seq: int
     data: bytes
     """The payload's JSON."""
-    envelope: bytes
-    """The whole message's JSON, as every client gets it."""
     camera_id: str | None = None
     """The camera that it tells of; null when it tells of no single one."""
     incident_id: int | None = None
-    """The incident, if it is one's message."""
+    """The incident that a message of one tells of."""
+    labels: frozenset[str] = frozenset()
+    """What took part in the incident, or what was detected."""
+    peak: int | None = None
+    """The highest score announced of its incident so far; null while nobody has judged it."""
+    reading_of: int | str | None = None
+    """What it is one of many readings of (a track, a GPU): the next makes it out of date."""
+    envelope: bytes = field(init=False)
+    """The whole message's JSON, as every client gets it."""
 
-    @classmethod
-    def of(
-        cls,
-        type_: MessageType,
-        seq: int,
-        data: bytes,
-        *,
-        camera_id: str | None = None,
-        incident_id: int | None = None,
-    ) -> Message:
-        """Put a payload that is JSON already into its envelope."""
-        envelope = b'{"type":"%b","data":%b,"seq":%d}' % (type_.encode(), data, seq)
-        return cls(type_, seq, data, envelope, camera_id, incident_id)
-
-    def with_type(self, type_: MessageType) -> Message:
-        """Return the same as another type of message."""
-        return Message.of(type_, self.seq, self.data, camera_id=self.camera_id, incident_id=self.incident_id)
-
-    def with_seq(self, seq: int) -> Message:
-        """Return the same under another number."""
-        return Message.of(self.type, seq, self.data, camera_id=self.camera_id, incident_id=self.incident_id)
+    def __post_init__(self) -> None:
+        """Put the payload into its envelope."""
+        envelope = b'{"type":"%b","data":%b,"seq":%d}' % (self.type.encode(), self.data, self.seq)
+        object.__setattr__(self, "envelope", envelope)
 
 
 class Client(Protocol):
@@ -236,17 +230,10 @@ class Broadcaster:
         """Whether the client listens."""
         return client in self._clients
 
-    def _message(
-        self,
-        type_: MessageType,
-        payload: Mapping[str, Any],
-        *,
-        camera_id: str | None = None,
-        incident_id: int | None = None,
-    ) -> Message:
-        """Make the channel's next message."""
+    def _next(self) -> int:
+        """Return the number of the channel's next message."""
         self._seq += 1
-        return Message.of(type_, self._seq, json_bytes(payload), camera_id=camera_id, incident_id=incident_id)
+        return self._seq
 
     def _deliver(self, message: Message) -> int:
         """Hand a message to everybody who wants it and return to how many."""
@@ -271,18 +258,27 @@ class EventBroadcaster(Broadcaster):
         """Keep that many messages for `since`."""
         super().__init__()
         self._kept: deque[Message] = deque(maxlen=history)
+        self._peaks: OrderedDict[int, int] = OrderedDict()
 
     def broadcast_new_event(self, incident: Incident) -> int:
         """Announce an incident that has been stored; returns the number of clients reached."""
-        return self._tell_of(MessageType.NEW_EVENT, incident)
+        return self._keep_and_deliver(self._incident_message(MessageType.NEW_EVENT, self._next(), incident))
 
     def broadcast_event_updated(self, incident: Incident) -> int:
         """Announce that an incident grew, was judged or ended; returns the number of clients reached."""
-        return self._tell_of(MessageType.EVENT_UPDATED, incident)
+        return self._keep_and_deliver(self._incident_message(MessageType.EVENT_UPDATED, self._next(), incident))
 
     def broadcast_detection(self, detection: Detection) -> int:
         """Announce one object in one frame; returns the number of clients reached."""
-        message = self._message(MessageType.DETECTION, detection_payload(detection), camera_id=detection.camera_id)
+        message = Message(
+            type=MessageType.DETECTION,
+            seq=self._next(),
+            data=json_bytes(detection_payload(detection)),
+            camera_id=detection.camera_id,
+            labels=frozenset((detection.object_type,)),
+            peak=None if detection.incident_id is None else self._peaks.get(detection.incident_id),
+            reading_of=detection.track_id,
+        )
         return self._keep_and_deliver(message)
 
     def since(self, seq: int) -> Past:
@@ -291,20 +287,34 @@ class EventBroadcaster(Broadcaster):
         complete = oldest - 1 <= seq <= self._seq
         return Past([message for message in self._kept if not complete or message.seq > seq], complete)
 
-    @staticmethod
-    def replay(incident: Incident, seq: int) -> Message:
+    def replay(self, incident: Incident, seq: int) -> Message:
         """Return a stored incident as a message for one client; the number is the channel's as the client came."""
-        return Message.of(
-            MessageType.NEW_EVENT,
-            seq,
-            json_bytes(event_payload(incident)),
+        return self._incident_message(MessageType.NEW_EVENT, seq, incident)
+
+    def _incident_message(self, type_: MessageType, seq: int, incident: Incident) -> Message:
+        return Message(
+            type=type_,
+            seq=seq,
+            data=json_bytes(event_payload(incident)),
             camera_id=incident.camera_id,
             incident_id=incident.id,
+            labels=frozenset(incident.labels),
+            peak=self._note_peak(incident),
         )
 
-    def _tell_of(self, type_: MessageType, incident: Incident) -> int:
-        message = self._message(type_, event_payload(incident), camera_id=incident.camera_id, incident_id=incident.id)
-        return self._keep_and_deliver(message)
+    def _note_peak(self, incident: Incident) -> int | None:
+        """Return the highest score that was announced of an incident, this one included.
+
+        Of what was announced before the last start the rules' score is known, which clients were told at first.
+        """
+        announced = self._peaks.pop(incident.id, incident.rules_score)
+        scores = [int(score) for score in (announced, incident.risk_score) if score is not None]
+        if not scores:
+            return None
+        peak = self._peaks[incident.id] = max(scores)
+        if len(self._peaks) > SCORES_KEPT:
+            self._peaks.popitem(last=False)
+        return peak
 
     def _keep_and_deliver(self, message: Message) -> int:
         self._kept.append(message)
@@ -323,19 +333,29 @@ class SystemBroadcaster(Broadcaster):
 
     def broadcast_gpu_stats(self, stats: GpuStats) -> int:
         """Announce a reading of a GPU; returns the number of clients reached."""
-        message = self._gpus[stats.gpu_id] = self._message(MessageType.GPU_STATS, gpu_stats_payload(stats))
+        message = self._gpus[stats.gpu_id] = Message(
+            type=MessageType.GPU_STATS,
+            seq=self._next(),
+            data=json_bytes(gpu_stats_payload(stats)),
+            reading_of=stats.gpu_id,
+        )
         return self._deliver(message)
 
     def broadcast_camera_status(self, health: CameraHealth) -> int:
         """Announce a camera's status; returns the number of clients reached."""
-        message = self._cameras[health.camera_id] = self._message(
-            MessageType.CAMERA_STATUS, camera_status_payload(health), camera_id=health.camera_id
+        message = self._cameras[health.camera_id] = Message(
+            type=MessageType.CAMERA_STATUS,
+            seq=self._next(),
+            data=json_bytes(camera_status_payload(health)),
+            camera_id=health.camera_id,
         )
         return self._deliver(message)
 
     def broadcast_pipeline_status(self, status: PipelineStatus) -> int:
         """Announce how the pipeline does; returns the number of clients reached."""
-        message = self._pipeline = self._message(MessageType.PIPELINE_STATUS, pipeline_status_payload(status))
+        message = self._pipeline = Message(
+            type=MessageType.PIPELINE_STATUS, seq=self._next(), data=json_bytes(pipeline_status_payload(status))
+        )
         return self._deliver(message)
 
     def forget_camera(self, camera_id: str) -> None:
@@ -357,7 +377,7 @@ class SystemBroadcaster(Broadcaster):
         known = [*self._gpus.values(), *self._cameras.values()]
         if self._pipeline is not None:
             known.append(self._pipeline)
-        return [message.with_seq(self._seq) for message in known]
+        return [replace(message, seq=self._seq) for message in known]
 
 
 class Channels(NamedTuple):

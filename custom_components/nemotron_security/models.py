@@ -19,12 +19,15 @@ __all__ = [
     "CameraHealth",
     "CameraStatus",
     "Detection",
+    "Feedback",
     "GpuStats",
     "House",
     "Incident",
+    "IncidentFilter",
     "Picture",
     "PictureKind",
     "Problem",
+    "Review",
     "RiskLevel",
     "Track",
     "count_of",
@@ -86,6 +89,14 @@ class Track:
         return (self.last_seen_at - self.first_seen_at).total_seconds()
 
 
+class Feedback(StrEnum):
+    """What a person says of the verdict."""
+
+    FALSE_ALARM = "false_alarm"
+    """It was harmless and needed no announcement."""
+    SERIOUS = "serious"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """What the database keeps and `new_event` announces: one or more tracks on one camera."""
@@ -110,11 +121,47 @@ class Incident:
     reasoning: str | None = None
     picture_id: int | None = None
     """The best picture so far."""
+    reviewed_at: datetime | None = None
+    """When a person marked it as seen; null while nobody did."""
+    feedback: Feedback | None = None
+    note: str | None = None
+    """What a person says of it."""
 
     @property
     def risk_level(self) -> RiskLevel | None:
         """The level of `risk_score`."""
         return risk_level(self.risk_score)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person makes of an incident; takes the place of what was said before."""
+
+    reviewed: bool
+    feedback: Feedback | None
+    note: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentFilter:
+    """Which incidents are wanted: those that meet every condition given. A null condition is none."""
+
+    camera_ids: frozenset[str] | None = None
+    """On one of these; an empty set matches nothing, likewise of `labels`."""
+    labels: frozenset[str] | None = None
+    """At least one of these took part."""
+    minimum_risk: int | None = None
+    """`risk_score` at least; an incident that nobody has judged never matches, likewise of `maximum_risk`."""
+    maximum_risk: int | None = None
+    since: datetime | None = None
+    """It still went on then or later."""
+    until: datetime | None = None
+    """It began before then."""
+    text: str | None = None
+    """Each word occurs in its title, summary, reasoning, note or labels: in any order, in any case, also within words."""
+    reviewed: bool | None = None
+    feedback: Feedback | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
