@@ -55,7 +55,7 @@ async def entry(hass: HomeAssistant) -> MockConfigEntry:
         online(at=NOW),
         lost,
         frame(person(at=NOW), at=NOW),
-        Heartbeat(at=NOW, cameras=(report,), inference_ms=12.5, rss=123_456_789),
+        Heartbeat(at=NOW, cameras=(report,), inference_ms_p50=12.5, inference_ms_p95=20.0, rss=123_456_789),
     )
     return made
 

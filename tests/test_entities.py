@@ -72,7 +72,7 @@ def states(hass: HomeAssistant) -> dict[str, str]:
 
 def heartbeat(at: float, *, fps: float = 5.0) -> Heartbeat:
     report = CameraReport(camera_id=CAMERA, fps=fps, inference_fps=0.0, last_frame_at=at)
-    return Heartbeat(at=at, cameras=(report,), inference_ms=None, rss=0)
+    return Heartbeat(at=at, cameras=(report,), inference_ms_p50=None, inference_ms_p95=None, rss=0)
 
 
 def lost(status: CameraStatus, problem: Problem) -> CameraState:

@@ -31,7 +31,8 @@ def _worker(runtime: Runtime) -> dict[str, Any] | None:
     if (worker := runtime.worker) is None:
         return None
     heartbeat = runtime.heartbeat
-    figures = {} if heartbeat is None else {name: getattr(heartbeat, name) for name in ("at", "inference_ms", "rss")}
+    names = ("at", "inference_ms_p50", "inference_ms_p95", "rss")
+    figures = {} if heartbeat is None else {name: getattr(heartbeat, name) for name in names}
     return {"versions": worker.versions, **figures}
 
 

@@ -1,6 +1,7 @@
 """The worker process and its parts."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, takewhile
 import logging
 import os
@@ -13,7 +14,7 @@ import time
 
 import pytest
 
-from custom_components.nemotron_security.vision import inference as inference_module, wire
+from custom_components.nemotron_security.vision import cameras as cameras_module, inference as inference_module, wire
 from custom_components.nemotron_security.vision.album import Album
 from custom_components.nemotron_security.vision.cameras import Camera
 from custom_components.nemotron_security.vision.detectors import DetectorError
@@ -31,6 +32,7 @@ from custom_components.nemotron_security.vision.messages import (
     Message,
     MotionState,
     Problem,
+    PushStill,
     Ready,
     Report,
     Shutdown,
@@ -40,7 +42,9 @@ from custom_components.nemotron_security.vision.messages import (
 )
 from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
 from custom_components.nemotron_security.vision.outbox import LogForwarder, Outbox
+from custom_components.nemotron_security.vision.pictures import encode_jpeg
 from custom_components.nemotron_security.vision.pipeline import LoadedDetector
+from custom_components.nemotron_security.vision.sources import StillsSource
 
 from .blobs import BlobDetector, frame, write_video
 
@@ -78,7 +82,7 @@ def test_the_first_message_is_ready_and_heartbeats_follow(worker: Worker) -> Non
     assert isinstance(ready, Ready)
     assert ready.pid == worker.pid
     beats = [_read(worker) for _ in range(2)]
-    assert all(isinstance(beat, Heartbeat) and beat.cameras == () and beat.inference_ms is None for beat in beats)
+    assert all(isinstance(beat, Heartbeat) and beat.cameras == () and beat.inference_ms_p50 is None for beat in beats)
     assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
@@ -296,8 +300,7 @@ def test_cameras_take_turns_and_only_fresh_frames_are_looked_at(
     gate.set()
     _until(lambda: len(log) == 3)
     assert log == [("busy", 1), ("busy", 4), ("quiet", 1)]
-    assert (inference.take_mean_ms() or 0) > 0
-    assert inference.take_mean_ms() is None
+    assert (inference.percentiles_ms(50)[0] or 0) > 0
 
 
 @pytest.mark.usefixtures("blobs")
@@ -395,3 +398,89 @@ def test_a_camera_that_ends_takes_its_motion_and_tracks_with_it(
     assert report.last_frame_at is None
     camera.stop()
     album.stop(PATIENCE)
+
+
+class _Pushed:
+    """A camera of pushed stills."""
+
+    def __init__(self, inference: Inference) -> None:
+        self.listener = _Listener()
+        self.album = Album()
+        self.camera = Camera(
+            CameraConfig(camera_id="door", source=Source(kind=SourceKind.STILLS)),
+            outbox=self.listener,
+            inference=inference,
+            album=self.album,
+            track_ids=count(1),
+        )
+
+    @property
+    def statuses(self) -> list[str]:
+        return [state.status for state in self.listener.of(CameraState)]
+
+    def push_until(self, data: bytes, test: Callable[[], bool]) -> None:
+        """Push the same still again and again: one at a time is kept, and none while the source is opened again."""
+
+        def pushed() -> bool:
+            self.camera.push(PushStill(camera_id="door", captured_at=time.time(), data=data))
+            return test()
+
+        _until(pushed)
+
+    def stop(self) -> None:
+        self.camera.stop()
+        self.camera.join(PATIENCE)
+        self.album.stop(PATIENCE)
+
+
+def test_a_source_that_soon_comes_back_was_never_offline(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed = _Pushed(inference)
+    still = encode_jpeg(frame(1, None))
+    pushed.push_until(still, lambda: CameraStatus.ONLINE in pushed.statuses)
+    assert pushed.camera.report().reconnects == 0
+    pushed.push_until(b"no picture", lambda: pushed.camera._trouble is not None)
+    reports = [pushed.camera.report()]
+    pushed.push_until(still, lambda: pushed.camera._trouble is None)
+    reports.append(pushed.camera.report())
+    assert pushed.statuses == ["unknown", "online"]
+    assert [report.reconnects for report in reports] == [0, 1]
+    assert [report.last_frame_at is not None for report in reports] == [True, True], (
+        "the last frame is still the newest"
+    )
+
+    monkeypatch.setattr(cameras_module, "_SILENCE", 0.5)
+    pushed.push_until(b"no picture", lambda: bool(pushed.camera.report().last_frame_at is None))
+    assert pushed.statuses == ["unknown", "online", "error"]
+    assert pushed.listener.of(CameraState)[-1].problem is Problem.SOURCE_CORRUPT
+    pushed.push_until(still, lambda: pushed.statuses[-1] == "online")
+    assert pushed.camera.report().reconnects == 1
+    pushed.stop()
+
+
+def test_a_source_that_stalls_is_offline_after_its_silence(
+    inference: Inference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = partial(StillsSource, stall_timeout=0.3)
+    monkeypatch.setattr("custom_components.nemotron_security.vision.sources.StillsSource", opened)
+    monkeypatch.setattr(cameras_module, "_SILENCE", 0.6)
+    pushed = _Pushed(inference)
+    pushed.push_until(encode_jpeg(frame(1, None)), lambda: CameraStatus.ONLINE in pushed.statuses)
+    reports = [pushed.camera.report()]
+
+    def told() -> bool:
+        reports.append(pushed.camera.report())
+        return len(pushed.statuses) > 2
+
+    _until(told)
+    assert pushed.statuses == ["unknown", "online", "offline"]
+    assert pushed.listener.of(CameraState)[-1].problem is Problem.SOURCE_STALLED
+    assert sum(report.stalls for report in reports) == 1, "an open that shows nothing is no second stall"
+    pushed.stop()
+
+
+def test_percentiles_are_of_the_last_minute(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert inference.percentiles_ms(50, 95) == [None, None]
+    now = time.monotonic()
+    inference._runs.extend((now, 0.001 * (number + 1)) for number in range(100))
+    inference._runs.append((now - 61, 10.0))
+    assert inference.percentiles_ms(50, 95) == [pytest.approx(50.5), pytest.approx(95.05)]

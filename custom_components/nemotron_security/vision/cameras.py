@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 import logging
+import math
 import random
 import threading
 import time
@@ -45,6 +46,9 @@ _TRACKS_SHOWN = 3.0
 _HIDDEN_SHOWN = 0.5
 """Seconds after which a track that is not seen any more is no longer drawn."""
 
+_SILENCE = 20.0
+"""Seconds without a frame after which a camera that was seen is not seen any more."""
+
 _OFFLINE = {Problem.SOURCE_UNREACHABLE, Problem.SOURCE_STALLED, Problem.SOURCE_ENDED}
 
 
@@ -70,7 +74,13 @@ class Camera:
         self._newest: Frame | None = None
         self._frame_id = 0
         self._snapshots = _SnapshotQueue()
+        self._changing = threading.RLock()
+        """Held while the status changes: the camera's own thread and the worker's main thread both do that."""
         self._state: tuple[CameraStatus, Problem | None] | None = None
+        self._trouble: SourceError | None = None
+        """What the source suffers from, until it shows a frame again."""
+        self._seen_at = -math.inf
+        """When the last frame came, on the monotonic clock."""
         self._counts = _Counts()
         self._set_state(CameraStatus.UNKNOWN)
         self._thread = threading.Thread(target=self._run, name=f"camera {config.camera_id}", daemon=True)
@@ -116,6 +126,9 @@ class Camera:
     def report(self) -> CameraReport:
         """Return the figures since the last call; called once a second."""
         self._snapshots_expire(time.monotonic())
+        with self._changing:
+            if self._trouble is not None and self._online and self._silent:
+                self._lose(self._trouble)
         newest = self._newest
         return self._counts.take(
             CameraReport(
@@ -137,8 +150,14 @@ class Camera:
             trouble = self._watch()
             if self._stop.is_set():
                 return
-            self._lose(trouble)
-            if trouble.problem is Problem.SOURCE_ENDED and self._config.source.kind is SourceKind.FILE:
+            over = trouble.problem is Problem.SOURCE_ENDED and self._config.source.kind is SourceKind.FILE
+            with self._changing:
+                self._counts.stalls += trouble.problem is Problem.SOURCE_STALLED and self._seen_at > begun
+                self._trouble = trouble
+                # A source that soon comes back is worth a figure, but no message.
+                if over or not self._online or self._silent:
+                    self._lose(trouble)
+            if over:
                 return
             if time.monotonic() - begun > _LASTING:
                 pause = _FIRST_PAUSE
@@ -167,7 +186,10 @@ class Camera:
 
     def _handle_frame(self, frame: Frame) -> None:
         self._frame_id, self._newest = frame.frame_id, frame
-        self._set_state(CameraStatus.ONLINE)
+        with self._changing:
+            self._counts.reconnects += self._trouble is not None and self._seen_at > -math.inf
+            self._trouble, self._seen_at = None, time.monotonic()
+            self._set_state(CameraStatus.ONLINE)
         for request in self._snapshots.take_all():
             self._answer(request, frame)
         glance = self._pipeline.notice(frame)
@@ -176,6 +198,15 @@ class Camera:
         self._counts.looked += glance.due
         if glance.motion is not None:
             self._counts.skipped += not self._inference.submit(self, frame, glance.motion)
+
+    @property
+    def _online(self) -> bool:
+        return self._state == (CameraStatus.ONLINE, None)
+
+    @property
+    def _silent(self) -> bool:
+        """Whether no frame came for long."""
+        return time.monotonic() - self._seen_at > _SILENCE
 
     def _lose(self, trouble: SourceError) -> None:
         """Report that the camera is not seen now; nothing of what it showed stays."""
@@ -249,6 +280,8 @@ class _Counts:
         self.looked = 0
         self.inferred = 0
         self.skipped = 0
+        self.reconnects = 0
+        self.stalls = 0
         self._since = time.monotonic()
 
     def take(self, report: CameraReport) -> CameraReport:
@@ -256,8 +289,17 @@ class _Counts:
         now = time.monotonic()
         passed = max(now - self._since, 1e-3)
         looked, inferred, skipped = self.looked, self.inferred, self.skipped
-        self.looked, self.inferred, self.skipped, self._since = 0, 0, 0, now
-        return replace(report, fps=looked / passed, inference_fps=inferred / passed, skipped=skipped)
+        reconnects, stalls = self.reconnects, self.stalls
+        self.looked = self.inferred = self.skipped = self.reconnects = self.stalls = 0
+        self._since = now
+        return replace(
+            report,
+            fps=looked / passed,
+            inference_fps=inferred / passed,
+            skipped=skipped,
+            reconnects=reconnects,
+            stalls=stalls,
+        )
 
 
 class _SnapshotQueue:

@@ -1,10 +1,13 @@
 """The one thread that owns the detector, shared fairly by all cameras."""
 
+from collections import deque
 from collections.abc import Callable
 import logging
 import threading
 import time
 from typing import Protocol
+
+import numpy as np
 
 from .detectors import DetectorError
 from .frames import Frame
@@ -18,6 +21,10 @@ _RETRY = 10.0
 """Seconds until a detector that could not be loaded is tried again: somebody may have put the model there."""
 _HUNG = 30.0
 """Seconds that one run of the detector may take."""
+
+_RUNS = 512
+_MINUTE = 60.0
+"""What the figures on the detector's speed look back on: so many runs at most, and so many seconds."""
 
 
 class Viewer(Protocol):
@@ -46,8 +53,8 @@ class Inference:
         self._retry_at = 0.0
         self._stopped = False
         self._busy_since: float | None = None
-        self._spent = 0.0
-        self._runs = 0
+        self._runs: deque[tuple[float, float]] = deque(maxlen=_RUNS)
+        """When the last runs ended and how long they took, in seconds."""
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -78,12 +85,12 @@ class Inference:
         with self._changed:
             self._waiting.pop(viewer, None)
 
-    def take_mean_ms(self) -> float | None:
-        """Return the mean time of a run since the last call, in milliseconds; None when there was none."""
+    def percentiles_ms(self, *percents: float) -> list[float | None]:
+        """Return percentiles of the times of the last minute's runs, in milliseconds; None when there was none."""
+        since = time.monotonic() - _MINUTE
         with self._changed:
-            mean = self._spent / self._runs * 1000 if self._runs else None
-            self._spent, self._runs = 0.0, 0
-        return mean
+            times = [spent * 1000 for ended, spent in self._runs if ended > since]
+        return [float(np.percentile(times, percent)) if times else None for percent in percents]
 
     def stop(self, timeout: float) -> None:
         """End the thread; a run in progress is waited for `timeout` seconds."""
@@ -150,9 +157,9 @@ class Inference:
             self._fail(err.problem, err.detail)
         finally:
             self._busy_since = None
+            ended = time.monotonic()
             with self._changed:
-                self._spent += time.monotonic() - begun
-                self._runs += 1
+                self._runs.append((ended, ended - begun))
 
     def _fail(self, problem: Problem, detail: str) -> None:
         """Say what is wrong, once, and try again later."""

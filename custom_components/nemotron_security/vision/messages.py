@@ -197,6 +197,10 @@ class CameraReport:
     height: int = 0
     skipped: int = 0
     """Frames that were due but never looked at because the detector was busy."""
+    reconnects: int = 0
+    """How often its source showed frames again after it had failed."""
+    stalls: int = 0
+    """How often its source was open but showed nothing for too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +209,9 @@ class Heartbeat:
 
     at: float
     cameras: tuple[CameraReport, ...]
-    inference_ms: float | None
-    """Mean time of one detector run since the last heartbeat; null when none ran."""
+    inference_ms_p50: float | None
+    """Median time of one run of the detector in the last minute; null when none ran."""
+    inference_ms_p95: float | None
     rss: int
     """Resident memory of the worker in bytes."""
 

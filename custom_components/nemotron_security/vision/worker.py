@@ -83,10 +83,12 @@ class Worker:
         self.outbox.close(0.5)
 
     def _heartbeat(self) -> Heartbeat:
+        p50, p95 = self._inference.percentiles_ms(50, 95)
         return Heartbeat(
             at=time.time(),
             cameras=tuple(camera.report() for camera in list(self._cameras.values())),
-            inference_ms=self._inference.take_mean_ms(),
+            inference_ms_p50=p50,
+            inference_ms_p95=p95,
             rss=_resident_bytes(),
         )
 
