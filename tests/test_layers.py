@@ -20,7 +20,7 @@ FREE = {"vision", "store", "incidents", "episodes", "models", "checks", "const"}
 # parent's side.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "media_source", "repairs", "system_health"} | PLATFORMS,
-    {"websocket_api", "permissions"},
+    {"http_api", "permissions", "services", "websocket_api"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "issues"},
     {"broadcasters"},
     {"incidents", "analysis"},

@@ -8,11 +8,11 @@ from homeassistant.exceptions import ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
+from . import http_api, websocket_api
 from .const import DOMAIN
 from .feeds import async_follow_renames
 from .runtime import NemotronSecurityConfigEntry, Runtime
 from .store import Store, StoreError
-from .websocket_api import async_register
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
@@ -28,7 +28,8 @@ PLATFORMS = [
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Register what does not belong to an entry."""
-    async_register(hass)
+    websocket_api.async_register(hass)
+    http_api.async_register(hass)
     return True
 
 

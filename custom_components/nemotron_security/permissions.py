@@ -1,7 +1,7 @@
-"""Who may read what: a camera's messages, incidents and pictures belong to whoever may read its entities."""
+"""Who may do what: a camera's messages, incidents and pictures belong to whoever may read or control its entity."""
 
 from homeassistant.auth.models import User
-from homeassistant.auth.permissions.const import POLICY_READ
+from homeassistant.auth.permissions.const import POLICY_CONTROL, POLICY_READ
 from homeassistant.components.camera.const import DOMAIN as CAMERA_DOMAIN
 from homeassistant.core import Event, HomeAssistant, callback, split_entity_id
 from homeassistant.helpers import entity_registry as er
@@ -11,9 +11,10 @@ from .const import DOMAIN
 
 
 class CameraPermissions:
-    """Says who may have messages about a camera: whoever may read its `camera` entity.
+    """Says who may read of a camera and who may change what it keeps: who may read or control its `camera` entity.
 
-    If a camera has none, all its entities must be readable; if it has no entity at all, it is for administrators.
+    If a camera has none, the user needs all its entities. One that has no entity at all, such as a camera that was
+    removed, is for administrators.
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
@@ -23,13 +24,18 @@ class CameraPermissions:
         hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._forget)
 
     def may_read(self, user: User, camera_id: str) -> bool:
-        """Say whether the user may, by the policies of this moment."""
-        if user.is_admin:
-            return True
+        """Say whether the user may see what the camera sees, by the policies of this moment."""
+        return user.is_admin or self._holds(user, camera_id, POLICY_READ)
+
+    def may_control(self, user: User, camera_id: str) -> bool:
+        """Say whether the user may change what is kept of the camera, by the policies of this moment."""
+        return user.is_admin or self._holds(user, camera_id, POLICY_CONTROL)
+
+    def _holds(self, user: User, camera_id: str, policy: str) -> bool:
         if (entity_ids := self._entity_ids.get(camera_id)) is None:
             entity_ids = self._entity_ids[camera_id] = self._find(camera_id)
         check = user.permissions.check_entity
-        return bool(entity_ids) and all(check(entity_id, POLICY_READ) for entity_id in entity_ids)
+        return bool(entity_ids) and all(check(entity_id, policy) for entity_id in entity_ids)
 
     def _find(self, camera_id: str) -> list[str]:
         registry = er.async_get(self._hass)

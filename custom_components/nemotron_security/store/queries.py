@@ -138,6 +138,12 @@ def pictures(session: Session, incident_id: int) -> list[Picture]:
     return [_domain(Picture, row) for row in rows]
 
 
+def picture(session: Session, picture_id: int) -> Picture | None:
+    """Find a picture."""
+    row = session.get(PictureRow, picture_id)
+    return None if row is None else _domain(Picture, row)
+
+
 def picture_size(session: Session, picture_id: int) -> int | None:
     """Return how many bytes a picture's file must have; None when there is no such picture."""
     return session.scalar(select(PictureRow.size).where(PictureRow.id == picture_id))

@@ -176,6 +176,10 @@ class Store:
         """List an incident's pictures, the best first."""
         return await self._async_read(queries.pictures, incident_id)
 
+    async def async_picture(self, picture_id: int) -> Picture | None:
+        """Find a picture."""
+        return await self._async_read(queries.picture, picture_id)
+
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
         return await self._async_run(partial(self._read_picture, picture_id))

@@ -1,0 +1,80 @@
+"""Pictures over HTTP: asked for by their ids, handed to whoever may see their camera."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from aiohttp import hdrs, web
+from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistantView
+from homeassistant.components.http.auth import async_sign_path
+from homeassistant.core import HomeAssistant, callback
+
+from .const import DOMAIN
+from .models import Picture
+from .permissions import async_permissions
+from .store import Store, StoreError
+
+if TYPE_CHECKING:
+    from .runtime import NemotronSecurityConfigEntry
+
+PICTURES = f"/api/{DOMAIN}/pictures"
+VALIDITY = timedelta(hours=1)
+"""How long a signed path works."""
+
+
+@callback
+def async_register(hass: HomeAssistant) -> None:
+    """Register the view, once for the life of Home Assistant."""
+    hass.http.register_view(PictureView)
+
+
+@callback
+def async_picture_url(hass: HomeAssistant, picture_id: int, refresh_token_id: str | None) -> str:
+    """Return a path that needs no header, for an `<img>`; it expires, and can no more than the token's user."""
+    return async_sign_path(hass, f"{PICTURES}/{picture_id}", VALIDITY, refresh_token_id=refresh_token_id)
+
+
+class PictureView(HomeAssistantView):
+    """Serves a stored picture.
+
+    Nothing of the request but a number reaches the store. A picture that does not exist and one that the user may not
+    see are the same: not found.
+    """
+
+    url = PICTURES + "/{picture_id:[0-9]{1,18}}"
+    name = f"api:{DOMAIN}:picture"
+
+    async def get(self, request: web.Request, picture_id: str) -> web.Response:
+        """Return the JPEG."""
+        hass = request.app[KEY_HASS]
+        entries: list[NemotronSecurityConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
+        if not entries:
+            raise web.HTTPServiceUnavailable
+        store = entries[0].runtime_data.store
+        try:
+            picture = await store.async_picture(int(picture_id))
+            if picture is None or not await _async_may_see(request, store, picture):
+                raise web.HTTPNotFound
+            etag = _etag(picture)
+            # Asked for anew each time: another user of the same browser may not see it.
+            headers = {hdrs.CACHE_CONTROL: "private, no-cache", hdrs.ETAG: f'"{etag}"'}
+            if any(known.value == etag for known in request.if_none_match or ()):
+                return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+            jpeg = await store.async_read_picture(picture.id)
+        except StoreError as err:
+            raise web.HTTPServiceUnavailable from err
+        if jpeg is None:  # its file is gone, or a better one took its place
+            raise web.HTTPNotFound
+        return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
+
+
+async def _async_may_see(request: web.Request, store: Store, picture: Picture) -> bool:
+    """Say whether the user of the request may see the picture now, whatever they could when its path was signed."""
+    incident = await store.async_incident(picture.incident_id)
+    may_read = async_permissions(request.app[KEY_HASS]).may_read
+    return incident is not None and may_read(request[KEY_HASS_USER], incident.camera_id)
+
+
+def _etag(picture: Picture) -> str:
+    """Name the picture's content: ids begin anew with a new database, times do not."""
+    return f"{picture.id}-{picture.captured_at.timestamp():.6f}"
