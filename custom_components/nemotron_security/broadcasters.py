@@ -18,7 +18,7 @@ from homeassistant.helpers.json import json_bytes
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .models import CameraHealth, Detection, GpuStats, Incident
+from .models import Box, CameraHealth, Detection, GpuStats, Incident
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -88,25 +88,27 @@ def event_payload(incident: Incident) -> dict[str, Any]:
 
 
 def detection_payload(detection: Detection) -> dict[str, Any]:
-    """Return the `data` of `detection`; the box is cut to the frame and to whole pixels."""
+    """Return the `data` of `detection`."""
     width, height = int(detection.frame_width), int(detection.frame_height)
-    left, right = (min(max(round(float(x)), 0), width) for x in (detection.box.left, detection.box.right))
-    top, bottom = (min(max(round(float(y)), 0), height) for y in (detection.box.top, detection.box.bottom))
     return {
         "id": int(detection.id),
         "camera_id": detection.camera_id,
         "object_type": detection.object_type,
         "confidence": float(detection.confidence),
         "detected_at": _iso(detection.detected_at),
-        "bbox_x": left,
-        "bbox_y": top,
-        "bbox_width": right - left,
-        "bbox_height": bottom - top,
+        **box_payload(detection.box, width, height),
         "frame_width": width,
         "frame_height": height,
         "incident_id": _or_none(int, detection.incident_id),
         "track_id": int(detection.track_id),
     }
+
+
+def box_payload(box: Box, width: int, height: int) -> dict[str, int]:
+    """Return a box in whole pixels, cut to its frame of that size."""
+    left, right = (min(max(round(float(x)), 0), width) for x in (box.left, box.right))
+    top, bottom = (min(max(round(float(y)), 0), height) for y in (box.top, box.bottom))
+    return {"bbox_x": left, "bbox_y": top, "bbox_width": right - left, "bbox_height": bottom - top}
 
 
 def gpu_stats_payload(stats: GpuStats) -> dict[str, Any]:
