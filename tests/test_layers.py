@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "incidents", "episodes", "models", "checks", "const"}
+FREE = {"vision", "store", "gpu", "incidents", "episodes", "models", "checks", "const"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the
@@ -21,10 +21,10 @@ FREE = {"vision", "store", "incidents", "episodes", "models", "checks", "const"}
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "media_source", "repairs", "system_health"} | PLATFORMS,
     {"http_api", "permissions", "services", "websocket_api"},
-    {"entity", "coordinator", "runtime", "announcer", "feeds", "issues"},
+    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues"},
     {"broadcasters"},
     {"incidents", "analysis"},
-    {"store", "gpu", "episodes"},
+    {"store", "gpu", "episodes", "quality"},
     {"checks", "vision", "models", "const"},
 )
 
