@@ -15,11 +15,21 @@ import pytest
 from custom_components.nemotron_security import incidents as module
 from custom_components.nemotron_security.analysis import rules
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Assessment, Box, Detection, House, Incident
+from custom_components.nemotron_security.models import (
+    Assessment,
+    Box,
+    Detection,
+    Feedback,
+    House,
+    Incident,
+    Review,
+)
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
 from custom_components.nemotron_security.vision.messages import TrackPicture
 
 from .test_episodes import START, frame, seen
+
+REVIEW = Review(reviewed=True, feedback=Feedback.FALSE_ALARM, note="Our cat.", at=datetime(2026, 11, 24, tzinfo=UTC))
 
 
 class Listener:
@@ -451,12 +461,62 @@ async def test_waiting_verdict_is_given_up_at_the_stop(
 ) -> None:
     incidents.handle_tracks(frame(0, seen(1)))
     await until(lambda: listener.incidents("started"))
+    incident_id = listener.incidents("started")[0].id
     with locked(database):
-        waiting = asyncio.create_task(incidents.async_apply(listener.incidents("started")[0].id, verdict(5)))
+        waiting = asyncio.create_task(incidents.async_apply(incident_id, verdict(5)))
         await asyncio.sleep(0.05)
         await incidents.async_stop()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoreError, match="stopped"):
             await waiting
+    with pytest.raises(StoreError, match="stopped"):
+        await incidents.async_review(incident_id, REVIEW)
+
+
+async def test_review_is_stored_announced_and_kept(incidents: Incidents, listener: Listener, store: Store) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.incidents("started"))
+    incident_id = listener.incidents("started")[0].id
+    reviewed = await incidents.async_review(incident_id, REVIEW)
+    assert (reviewed.reviewed_at, reviewed.feedback, reviewed.note) == (REVIEW.at, REVIEW.feedback, REVIEW.note)
+    assert listener.incidents("updated") == [reviewed]
+    incidents.handle_tracks(frame(2, seen(1, 2)))
+    incidents.handle_tracks(frame(20))
+    await until(lambda: listener.incidents("ended"))
+    (ended,) = listener.incidents("ended")
+    assert (ended.reviewed_at, ended.feedback, ended.note) == (REVIEW.at, REVIEW.feedback, REVIEW.note)
+    taken_back = await incidents.async_review(ended.id, replace(REVIEW, reviewed=False, feedback=None, note=None))
+    assert (taken_back.reviewed_at, taken_back.feedback, taken_back.note) == (None, None, None)
+    assert taken_back == await store.async_incident(ended.id)
+
+
+async def test_review_waits_for_a_store_that_fails(incidents: Incidents, listener: Listener, database: Path) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.incidents("started"))
+    with locked(database):
+        waiting = asyncio.create_task(incidents.async_review(listener.incidents("started")[0].id, REVIEW))
+        await until(lambda: "failed" in listener.names)
+        assert not waiting.done()
+    assert (await waiting).note == REVIEW.note
+    assert listener.names == ["started", "failed", "updated", "recovered"]
+
+
+async def test_review_of_what_does_not_exist(incidents: Incidents, listener: Listener) -> None:
+    with pytest.raises(LookupError):
+        await incidents.async_review(4711, REVIEW)
+    assert listener.told == []
+
+
+async def test_review_that_nobody_waits_for_any_more_is_done_all_the_same(
+    incidents: Incidents, listener: Listener, database: Path
+) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.incidents("started"))
+    with locked(database):
+        waiting = asyncio.create_task(incidents.async_review(listener.incidents("started")[0].id, REVIEW))
+        await until(lambda: "failed" in listener.names)
+        waiting.cancel()
+    await until(lambda: listener.incidents("updated"))
+    assert listener.incidents("updated")[0].feedback is Feedback.FALSE_ALARM
 
 
 async def test_failing_listener_harms_nothing(

@@ -14,6 +14,7 @@ import pytest
 from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
 
 from custom_components.nemotron_security.const import DOMAIN
+from custom_components.nemotron_security.models import IncidentFilter
 from custom_components.nemotron_security.vision.messages import SourceKind
 
 from .house import (
@@ -111,7 +112,7 @@ async def test_cameras_come_change_and_go_without_a_reload(hass: HomeAssistant) 
     hass.config_entries.async_remove_subentry(entry, garden)
     await hass.async_block_till_done()
     await async_settle(hass, entry)
-    (incident,) = await runtime.store.async_incidents(camera_id=garden)
+    (incident,) = await runtime.store.async_incidents(IncidentFilter(camera_ids=frozenset([garden])))
     assert incident.title == "Person at Garden"  # its last word, after the camera was removed
     assert incident.ended_at is not None
     assert hass.states.get("camera.garden") is None

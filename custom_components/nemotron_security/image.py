@@ -9,6 +9,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .entity import CameraBoundEntity, async_add_to_each_camera
+from .models import IncidentFilter
 from .store import StoreError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class LastIncidentImage(CameraBoundEntity, ImageEntity):
         """Return the picture, from the store: a better one may have taken the place of the one that was announced."""
         store = self.coordinator.config_entry.runtime_data.store
         try:
-            incidents = await store.async_incidents(camera_id=self.coordinator.camera_id, limit=LOOK_BACK)
+            ours = IncidentFilter(camera_ids=frozenset([self.coordinator.camera_id]))
+            incidents = await store.async_incidents(ours, limit=LOOK_BACK)
             picture_id = next((incident.picture_id for incident in incidents if incident.picture_id is not None), None)
             return None if picture_id is None else await store.async_read_picture(picture_id)
         except StoreError as err:

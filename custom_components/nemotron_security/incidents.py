@@ -7,7 +7,7 @@ bounded, incidents never dropped) and are tried again with back-off.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 import contextlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,8 +16,8 @@ from typing import Final, Protocol
 
 from .analysis import Case
 from .episodes import Episode, Episodes, Turn
-from .models import Assessment, Detection, House, Incident, PictureKind, Track, risk_level
-from .store import Store, StoreError
+from .models import Assessment, Detection, House, Incident, PictureKind, Review, Track, risk_level
+from .store import Store, StoreError, StoreProblem
 from .vision.messages import FrameTracks, TrackPicture
 
 _LOGGER = logging.getLogger(__name__)
@@ -158,17 +158,16 @@ class _Save:
 
 
 @dataclass(slots=True, eq=False)
-class _Assess:
-    """An analyst's verdict on an incident, which may be over since long."""
+class _Change:
+    """A change of a stored incident, which may be over since long; somebody waits until it is done."""
 
-    incident_id: int
-    assessment: Assessment
+    change: Callable[[Store], Awaitable[Incident]]
     record: _Record | None
     done: asyncio.Future[Incident]
     incident: Incident | None = None
 
     async def async_store(self, store: Store) -> None:
-        self.incident = await store.async_assess(self.incident_id, self.assessment)
+        self.incident = await self.change(store)
         if self.record:
             self.record.stored = self.incident
 
@@ -179,7 +178,7 @@ class _Assess:
         listener.incident_updated(self.incident)
 
     def fail(self, err: Exception) -> None:
-        """Tell who waits that it was refused."""
+        """Tell who waits that it was not done."""
         if not self.done.done():
             self.done.set_exception(err)
 
@@ -432,11 +431,20 @@ class Incidents:
 
         Raises:
             LookupError: the incident is no more.
-            asyncio.CancelledError: stopped before the store took it.
+            StoreError: stopped before the store took it. A store that fails is waited for.
         """
+        return await self._async_change(incident_id, lambda store: store.async_assess(incident_id, assessment))
+
+    async def async_review(self, incident_id: int, review: Review) -> Incident:
+        """Store and announce what a person makes of an incident; returns and raises as `async_apply` does."""
+        return await self._async_change(incident_id, lambda store: store.async_review(incident_id, review))
+
+    async def _async_change(self, incident_id: int, change: Callable[[Store], Awaitable[Incident]]) -> Incident:
+        if self._stop_asked.is_set():
+            raise _stopped()
         done: asyncio.Future[Incident] = asyncio.get_running_loop().create_future()
         record = next((record for record in self._records() if _is_stored_as(record, incident_id)), None)
-        self._jobs.add(_Assess(incident_id, assessment, record, done))
+        self._jobs.add(_Change(change, record, done))
         return await done
 
     def _records(self) -> Iterable[_Record]:
@@ -567,7 +575,7 @@ class Incidents:
 
     def _drop(self, job: _Job, err: Exception) -> None:
         """Give up what the store refuses for good: it must not hold up what comes after it."""
-        if isinstance(job, _Assess):
+        if isinstance(job, _Change):
             job.fail(err)
         elif isinstance(err, LookupError):
             _LOGGER.debug("Dropped what belongs to a deleted incident: %s", err)
@@ -595,8 +603,12 @@ class Incidents:
             _LOGGER.warning("Stopped before the store took all: %s changes are lost", len(self._jobs))
         while self._jobs:
             job = self._jobs.first()
-            if isinstance(job, _Assess):
-                job.done.cancel()
+            if isinstance(job, _Change):
+                job.fail(_stopped())
+
+
+def _stopped() -> StoreError:
+    return StoreError(StoreProblem.UNREACHABLE, "stopped")
 
 
 def _is_stored_as(record: _Record, incident_id: int) -> bool:

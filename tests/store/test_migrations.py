@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 import shutil
 import sqlite3
+from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -12,16 +13,17 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, Pool, event, make_url
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from custom_components.nemotron_security.models import Feedback, IncidentFilter, Review
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
 from custom_components.nemotron_security.store.engine import open_engine
 from custom_components.nemotron_security.store.migrations import FOLDER, migrate
 from custom_components.nemotron_security.store.tables import Base
 
-from .samples import JPEG, RULES, begin, track
+from .samples import JPEG, NOON, RULES, begin, track
 
 ROWS_OF_0001 = """
 INSERT INTO incidents (id, camera_id, started_at, last_seen_at, labels, object_count, rules_score, risk_score, analyzer,
@@ -44,15 +46,22 @@ NEXT_STEP = '''
 from alembic import op
 import sqlalchemy as sa
 
-revision = "0002"
-down_revision = "0001"
+revision = "9000"
+down_revision = "{head}"
 
 
 def upgrade():
     with op.batch_alter_table("incidents", table_kwargs={"sqlite_autoincrement": True}) as batch:
-        batch.add_column(sa.Column("note", sa.Text(), nullable=False, server_default="none"))
+        batch.add_column(sa.Column("weather", sa.Text(), nullable=False, server_default="none"))
         batch.alter_column("object_count", type_=sa.BigInteger(), existing_type=sa.Integer())
 '''
+
+
+def add_step(folder: Path, words: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    (folder / "versions" / "9000_next.py").write_text(words.replace("{head}", str(head)))
 
 
 def engine_for(database: Path) -> Engine:
@@ -106,7 +115,7 @@ def _described(engine: Engine) -> dict[str, list[str]]:
     with engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
     return {
-        name: sorted(line.strip().rstrip(",") for line in words.splitlines() if line.strip())
+        name: sorted(line.strip().rstrip(",").replace('"', "") for line in words.splitlines() if line.strip())
         for name, words in rows
         if not name.startswith(("sqlite_", "alembic_"))
     }
@@ -126,22 +135,66 @@ async def test_what_the_first_release_stored_is_there(old_database: Path, closed
     await closed_store.async_close()
 
 
+async def test_what_the_first_release_stored_is_found_and_reviewed(old_database: Path, closed_store: Store) -> None:
+    many = "WITH RECURSIVE number(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM number WHERE n < 2600)"
+    columns = "camera_id, started_at, last_seen_at, object_count"
+    sql(
+        old_database,
+        f"INSERT INTO incidents (id, {columns}, labels, title, summary, reasoning) "
+        f"""{many} SELECT n, {columns}, '["car", "dog"]', 'Straße ' || n, '\uff26ULL width', 'Büro' """
+        "FROM number JOIN incidents ON incidents.id = 7",
+    )
+    await closed_store.async_open()
+
+    async def found(text: str) -> list[int]:
+        return [one.id for one in await closed_store.async_incidents(IncidentFilter(text=text), limit=9999)]
+
+    assert await found("a PERSON came") == [7]
+    assert await found("STRASSE 1234 full bu\u0308ro dog") == [1234]
+    assert len(await found("car")) == 2501
+    ((_, kept),) = sql(old_database, "SELECT id, search_text FROM incidents WHERE id = 1234")
+    review = Review(reviewed=True, feedback=Feedback.FALSE_ALARM, note=None, at=NOON)
+    assert (await closed_store.async_review(1234, review)).feedback is Feedback.FALSE_ALARM
+    # The step and the store fold alike.
+    assert sql(old_database, "SELECT id, search_text FROM incidents WHERE id = 1234") == [(1234, kept)]
+    await closed_store.async_close()
+
+
+async def test_a_step_that_was_interrupted_is_done_again(old_database: Path, closed_store: Store) -> None:
+    before = sql(old_database, "SELECT * FROM incidents")
+
+    def fill_the_disk(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count=1")  # SQLite takes the present size for it
+
+    event.listen(Pool, "connect", fill_the_disk)
+    try:
+        with pytest.raises(StoreError) as caught:
+            await closed_store.async_open()
+    finally:
+        event.remove(Pool, "connect", fill_the_disk)
+    assert caught.value.problem is StoreProblem.FULL
+    assert sql(old_database, "SELECT * FROM incidents") == before
+    await closed_store.async_open()
+    assert [one.id for one in await closed_store.async_incidents(IncidentFilter(text="person"))] == [7]
+    await closed_store.async_close()
+
+
 def test_a_later_step_that_rebuilds_a_table_keeps_all_that_refers_to_it(old_database: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "50 % more steps")
-    (folder / "versions" / "0002_next.py").write_text(NEXT_STEP)
+    add_step(folder, NEXT_STEP)
     engine = engine_for(old_database)
     assert migrate(engine, folder=folder) is False
     engine.dispose()
-    assert sql(old_database, "SELECT id, note FROM incidents") == [(7, "none")]
+    assert sql(old_database, "SELECT id, weather FROM incidents") == [(7, "none")]
     for table in ("tracks", "detections", "assessments", "pictures"):
         assert sql(old_database, f"SELECT incident_id FROM {table}") == [(7,)]
     assert sql(old_database, "PRAGMA foreign_key_check") == []
-    assert sql(old_database, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert sql(old_database, "SELECT version_num FROM alembic_version") == [("9000",)]
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was(old_database: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(FOLDER, tmp_path / "steps")
-    (folder / "versions" / "0002_next.py").write_text(NEXT_STEP + "    raise RuntimeError('half-way')\n")
+    add_step(folder, NEXT_STEP + "    raise RuntimeError('half-way')\n")
     before = sql(old_database, "SELECT sql FROM sqlite_master")
     engine = engine_for(old_database)
     with pytest.raises(RuntimeError, match="half-way"):
@@ -154,6 +207,7 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(old_database: Path, tmp
 async def test_a_database_of_a_newer_version_is_refused_untouched(store: Store, database: Path) -> None:
     await begin(store)
     await store.async_close()
+    ((present,),) = sql(database, "SELECT version_num FROM alembic_version")
     sql(database, "UPDATE alembic_version SET version_num = '9999'")
     content = database.read_bytes()
 
@@ -163,7 +217,7 @@ async def test_a_database_of_a_newer_version_is_refused_untouched(store: Store, 
     assert "9999" in caught.value.detail
     assert database.read_bytes() == content
 
-    sql(database, "UPDATE alembic_version SET version_num = '0001'")
+    sql(database, f"UPDATE alembic_version SET version_num = '{present}'")
     await store.async_open()
     assert len(await store.async_incidents()) == 1
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from custom_components.nemotron_security.models import Box
+from custom_components.nemotron_security.models import Box, Feedback, IncidentFilter, Review
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
 
 from .samples import CAMERA, DETECTION, NOON, RULES, TRACK, VERDICT, add_picture, after, begin, track
@@ -81,21 +81,35 @@ async def test_the_word_of_the_rules_counts_until_a_model_has_judged(store: Stor
     assert said[2] == VERDICT
 
 
-async def test_incidents_are_listed_by_page_by_camera_and_since(store: Store) -> None:
+async def test_incidents_are_listed_by_page(store: Store) -> None:
     ids = [(await begin(store, f"camera {number % 2}", at=number)).id for number in range(7)]
+    odd = IncidentFilter(camera_ids=frozenset(["camera 1"]))
 
-    async def listed(**which: str | int | None) -> list[int]:
-        return [incident.id for incident in await store.async_incidents(**which)]  # type: ignore[arg-type]
+    async def listed(*wanted: IncidentFilter, before_id: int | None = None, limit: int = 50) -> list[int]:
+        return [incident.id for incident in await store.async_incidents(*wanted, before_id=before_id, limit=limit)]
 
     assert await listed() == ids[::-1]
     assert await listed(limit=3) == [ids[6], ids[5], ids[4]]
     assert await listed(limit=3, before_id=ids[4]) == [ids[3], ids[2], ids[1]]
-    assert await listed(camera_id="camera 1") == [ids[5], ids[3], ids[1]]
-    assert await listed(camera_id="camera 1", before_id=ids[5], limit=1) == [ids[3]]
-    assert await listed(since_id=ids[2]) == ids[3:]
-    assert await listed(since_id=ids[2], limit=2) == ids[3:5]
-    assert await listed(since_id=ids[2], before_id=ids[5]) == ids[3:5]
-    assert await listed(camera_id="of nobody") == []
+    assert await listed(odd) == [ids[5], ids[3], ids[1]]
+    assert await listed(odd, before_id=ids[5], limit=1) == [ids[3]]
+    assert await listed(before_id=ids[0]) == []
+    with pytest.raises(ValueError, match="keep"):
+        await listed(before_id=10**30)
+
+
+async def test_a_review_takes_the_place_of_the_one_before(store: Store) -> None:
+    incident = await begin(store)
+    first = Review(reviewed=True, feedback=Feedback.SERIOUS, note="Call me.", at=after(60))
+    reviewed = await store.async_review(incident.id, first)
+    assert reviewed == replace(incident, reviewed_at=after(60), feedback=Feedback.SERIOUS, note="Call me.")
+    assert await store.async_incident(incident.id) == reviewed
+    judged = await store.async_assess(incident.id, VERDICT)
+    assert (judged.reviewed_at, judged.feedback, judged.note) == (after(60), Feedback.SERIOUS, "Call me.")
+    noted = Review(reviewed=False, feedback=None, note="It was nothing.", at=after(90))
+    assert await store.async_review(incident.id, noted) == replace(
+        judged, reviewed_at=None, feedback=None, note="It was nothing."
+    )
 
 
 async def test_detections_get_ids_in_order(store: Store) -> None:
@@ -112,6 +126,7 @@ async def test_detections_get_ids_in_order(store: Store) -> None:
 async def test_what_names_an_unknown_incident_is_refused_whole(store: Store) -> None:
     incident = await begin(store)
     await _expect_unknown(store.async_assess(999, VERDICT))
+    await _expect_unknown(store.async_review(999, Review(reviewed=True, feedback=None, note=None, at=NOON)))
     await _expect_unknown(store.async_save_incident(replace(incident, id=999), [TRACK]))
     await _expect_unknown(add_picture(store, replace(incident, id=999)))
     known = replace(DETECTION, incident_id=incident.id)
@@ -183,12 +198,12 @@ async def test_all_is_there_after_closing_and_opening(store: Store, database: Pa
     assert await store.async_read_picture(picture.id) is not None
 
 
-async def test_closing_ends_the_thread_and_may_be_repeated(closed_store: Store) -> None:
+async def test_closing_ends_the_threads_and_may_be_repeated(closed_store: Store) -> None:
     before = set(threading.enumerate())
     await closed_store.async_close()
     await closed_store.async_open()
     await closed_store.async_open()
-    assert [thread.name for thread in set(threading.enumerate()) - before] == ["nemotron_security_store_0"]
+    assert [thread.name for thread in set(threading.enumerate()) - before] == ["nemotron_security_writer_0"]
     saving = asyncio.ensure_future(begin(closed_store))
     await asyncio.sleep(0)
     await closed_store.async_close()
@@ -234,6 +249,30 @@ async def test_the_event_loop_never_waits_for_the_database(store: Store, databas
     assert isinstance(waiting.exception(), StoreError)
     assert time.perf_counter() - before > 0.15  # it did wait for the other program
     assert turns > 5
+
+
+async def test_reading_does_not_wait_for_writing(store: Store, database: Path) -> None:
+    incident = await begin(store)
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.ensure_future(begin(store))
+    assert await store.async_incidents() == [incident]
+    assert not writing.done()  # it waits for the other program
+    other.close()
+    await asyncio.wait([writing])
+
+
+async def test_writing_does_not_wait_for_reading(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def long_search(_session: object) -> bool:
+        return go_on.wait(10)
+
+    reading = asyncio.ensure_future(store._async_read(long_search))
+    assert (await begin(store)).id == 1
+    assert not reading.done()
+    go_on.set()
+    assert await reading
 
 
 async def test_an_abandoned_call_breaks_nothing(store: Store) -> None:

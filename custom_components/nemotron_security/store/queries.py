@@ -1,17 +1,18 @@
 """What is asked of the database: domain objects in, domain objects out, each function within the caller's transaction.
 
-Portable SQL only. Full-text search and retention have their place here.
+Portable SQL only. Whatever changes an incident's words ends in `_incident`, which keeps the text that is searched.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from ..models import Assessment, Detection, Incident, Picture, Track
+from ..models import Assessment, Detection, Incident, IncidentFilter, Picture, Review, Track
+from .search import search_text, words_of
 from .tables import AssessmentRow, DetectionRow, IncidentRow, PictureRow, TrackRow
 
 RULES = "rules"
@@ -30,6 +31,7 @@ def start_incident(
         object_count=len(tracks),
         title="",
         summary="",
+        search_text="",
     )
     session.add(row)
     session.flush()
@@ -54,6 +56,14 @@ def assess(session: Session, incident_id: int, assessment: Assessment) -> Incide
     return _incident(session, row)
 
 
+def review(session: Session, incident_id: int, review: Review) -> Incident:
+    """Let the incident take what a person makes of it."""
+    row = _existing(session, incident_id)
+    row.reviewed_at = review.at if review.reviewed else None
+    row.feedback, row.note = review.feedback, review.note
+    return _incident(session, row)
+
+
 def close_open_incidents(session: Session) -> list[Incident]:
     """End every open incident at its last sight."""
     rows = session.scalars(select(IncidentRow).where(IncidentRow.ended_at.is_(None)).order_by(IncidentRow.id)).all()
@@ -68,18 +78,11 @@ def incident(session: Session, incident_id: int) -> Incident | None:
     return None if row is None else _domain(Incident, row)
 
 
-def incidents(
-    session: Session, camera_id: str | None, before_id: int | None, since_id: int | None, limit: int
-) -> list[Incident]:
-    """List incidents: the newest first, or after `since_id` the oldest first."""
-    query = select(IncidentRow).limit(limit)
-    if camera_id is not None:
-        query = query.where(IncidentRow.camera_id == camera_id)
+def incidents(session: Session, wanted: IncidentFilter, before_id: int | None, limit: int) -> list[Incident]:
+    """List incidents, the newest first."""
+    query = select(IncidentRow).where(*_conditions(wanted)).order_by(IncidentRow.id.desc()).limit(limit)
     if before_id is not None:
         query = query.where(IncidentRow.id < before_id)
-    if since_id is not None:
-        query = query.where(IncidentRow.id > since_id)
-    query = query.order_by(IncidentRow.id.desc() if since_id is None else IncidentRow.id)
     return [_domain(Incident, row) for row in session.scalars(query)]
 
 
@@ -149,12 +152,39 @@ def picture_size(session: Session, picture_id: int) -> int | None:
     return session.scalar(select(PictureRow.size).where(PictureRow.id == picture_id))
 
 
+def picture_bytes(session: Session) -> int:
+    """Return how many bytes all pictures have."""
+    return int(session.scalar(select(func.coalesce(func.sum(PictureRow.size), 0))) or 0)
+
+
 def orphans(session: Session, picture_ids: set[int]) -> set[int]:
     """Return which of these pictures have no row."""
     if not picture_ids:
         return set()
     query = select(PictureRow.id).where(PictureRow.id.between(min(picture_ids), max(picture_ids)))
     return picture_ids - set(session.scalars(query))
+
+
+def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
+    row = IncidentRow
+    if wanted.camera_ids is not None:
+        yield row.camera_id.in_(sorted(wanted.camera_ids))
+    if wanted.labels is not None:
+        yield exists().where(TrackRow.incident_id == row.id, TrackRow.label.in_(sorted(wanted.labels)))
+    if wanted.minimum_risk is not None:
+        yield row.risk_score >= wanted.minimum_risk
+    if wanted.maximum_risk is not None:
+        yield row.risk_score <= wanted.maximum_risk
+    if wanted.since is not None:
+        yield func.coalesce(row.ended_at, row.last_seen_at) >= wanted.since
+    if wanted.until is not None:
+        yield row.started_at < wanted.until
+    if wanted.reviewed is not None:
+        yield row.reviewed_at.is_not(None) if wanted.reviewed else row.reviewed_at.is_(None)
+    if wanted.feedback is not None:
+        yield row.feedback == wanted.feedback
+    for word in words_of(wanted.text or ""):
+        yield row.search_text.contains(word, autoescape=True)
 
 
 def _existing(session: Session, incident_id: int) -> IncidentRow:
@@ -170,7 +200,8 @@ def _all_exist(session: Session, incident_ids: Iterable[int | None]) -> None:
 
 
 def _incident(session: Session, row: IncidentRow) -> Incident:
-    """Return the incident as the transaction will leave it."""
+    """Return the incident as the transaction will leave it, and keep its words for searches."""
+    row.search_text = search_text(row.title, row.summary, row.reasoning, row.note, labels=row.labels)
     session.flush()
     session.refresh(row)
     return _domain(Incident, row)

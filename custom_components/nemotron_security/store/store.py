@@ -1,4 +1,6 @@
-"""The asynchronous face of the database: every call is one transaction on the writer's thread.
+"""The asynchronous face of the database: every call is one transaction, on the writer's thread or on the reader's.
+
+They are two, so that no alarm waits for a search, nor a picture for a lock of another program.
 
 A small transaction does not wait for the disk: SQLite's write-ahead log is forced to it only at a checkpoint. A crash
 of the process loses nothing that was committed; a power cut may lose the last moments, never the database.
@@ -17,12 +19,24 @@ from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from ..models import Assessment, Box, Detection, Incident, Picture, PictureKind, Track
+from ..models import (
+    Assessment,
+    Box,
+    Detection,
+    Incident,
+    IncidentFilter,
+    Picture,
+    PictureKind,
+    Review,
+    Track,
+)
 from . import queries
 from .engine import checkpoint, for_reading, open_engine
 from .errors import StoreError, StoreProblem, is_about_a_value, store_error
 from .migrations import migrate
 from .pictures import PictureFiles
+
+_ALL = IncidentFilter()
 
 
 class Store:
@@ -42,7 +56,8 @@ class Store:
         self._address = url
         self._busy_timeout = busy_timeout
         self._files = PictureFiles(pictures)
-        self._executor: ThreadPoolExecutor | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._reader: ThreadPoolExecutor | None = None
         self._url: URL | None = None
         self._engine: Engine | None = None
 
@@ -52,25 +67,26 @@ class Store:
         Raises:
             StoreError: why it cannot be used; it may be opened again later.
         """
-        if self._executor is not None:
+        if self._writer is not None:
             return
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_store")
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_writer")
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_reader")
         try:
-            await self._async_run(self._open)
+            await self._async_run(self._writer, self._open)
         except BaseException:
             await self.async_close()
             raise
 
     async def async_close(self) -> None:
-        """Finish what was asked for, move SQLite's log into its file, and end the thread. May be called again."""
-        executor, self._executor = self._executor, None
-        if executor is None:
+        """Finish what was asked for, move SQLite's log into its file, and end the threads. May be called again."""
+        writer, reader, self._writer, self._reader = self._writer, self._reader, None, None
+        if writer is None or reader is None:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(executor, self._close)
+            await asyncio.get_running_loop().run_in_executor(writer, self._close, reader)
         finally:
             # Nothing is left to do, so this waits for no more than the thread's own end.
-            executor.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
 
     async def async_start_incident(
         self, camera_id: str, tracks: Sequence[Track], *, started_at: datetime, assessment: Assessment
@@ -96,6 +112,13 @@ class Store:
         """
         return await self._async_write(queries.assess, incident_id, assessment)
 
+    async def async_review(self, incident_id: int, review: Review) -> Incident:
+        """Store what a person makes of an incident, in the place of what was said before.
+
+        A review that is not `reviewed` takes back `reviewed_at`.
+        """
+        return await self._async_write(queries.review, incident_id, review)
+
     async def async_close_open_incidents(self) -> list[Incident]:
         """End every open incident at its last sight; at start, before anything is watched."""
         return await self._async_write(queries.close_open_incidents)
@@ -105,25 +128,16 @@ class Store:
         return await self._async_read(queries.incident, incident_id)
 
     async def async_incidents(
-        self,
-        *,
-        camera_id: str | None = None,
-        before_id: int | None = None,
-        since_id: int | None = None,
-        limit: int = 50,
+        self, wanted: IncidentFilter = _ALL, *, before_id: int | None = None, limit: int = 50
     ) -> list[Incident]:
-        """List incidents.
+        """List incidents, the newest first.
 
         Args:
-            camera_id: only of this camera.
+            wanted: which ones. Its text has at most `search.LONGEST_SEARCH` characters, else `ValueError` is raised.
             before_id: only older than this incident: the next page.
-            since_id: only newer than this incident, and then the oldest first: what a client missed, in its order.
             limit: at most so many.
-
-        Returns:
-            The newest first, unless `since_id` is given.
         """
-        return await self._async_read(queries.incidents, camera_id, before_id, since_id, limit)
+        return await self._async_read(queries.incidents, wanted, before_id, limit)
 
     async def async_tracks(self, incident_id: int) -> list[Track]:
         """List an incident's tracks, the first seen first."""
@@ -170,7 +184,7 @@ class Store:
             height=height,
             size=len(jpeg),
         )
-        return await self._async_run(partial(self._add_picture, picture, jpeg))
+        return await self._async_run(self._writer, partial(self._add_picture, picture, jpeg))
 
     async def async_pictures(self, incident_id: int) -> list[Picture]:
         """List an incident's pictures, the best first."""
@@ -180,26 +194,30 @@ class Store:
         """Find a picture."""
         return await self._async_read(queries.picture, picture_id)
 
+    async def async_picture_bytes(self) -> int:
+        """Return how many bytes all pictures have."""
+        return await self._async_read(queries.picture_bytes)
+
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
-        return await self._async_run(partial(self._read_picture, picture_id))
+        return await self._async_run(self._reader, partial(self._read_picture, picture_id))
 
     async def _async_write[**P, T](
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await self._async_run(partial(self._write, query, *args, **kwargs))
+        return await self._async_run(self._writer, partial(self._write, query, *args, **kwargs))
 
     async def _async_read[**P, T](
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await self._async_run(partial(self._read, query, *args, **kwargs))
+        return await self._async_run(self._reader, partial(self._read, query, *args, **kwargs))
 
-    async def _async_run[T](self, work: Callable[[], T]) -> T:
-        if self._executor is None:
+    async def _async_run[T](self, executor: ThreadPoolExecutor | None, work: Callable[[], T]) -> T:
+        if executor is None:
             raise StoreError(StoreProblem.UNREACHABLE, "the store is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._guard, work)
+        return await asyncio.get_running_loop().run_in_executor(executor, self._guard, work)
 
-    # --- below here: in the writer's thread ---------------------------------------------------------------------------
+    # --- below here: in one of the threads ----------------------------------------------------------------------------
 
     def _guard[T](self, work: Callable[[], T]) -> T:
         """Run something; the one place where errors of the database become ours."""
@@ -209,6 +227,8 @@ class Store:
             if is_about_a_value(err):
                 raise ValueError(f"the database cannot keep it: {err.orig}") from err
             raise self._failure(err) from err
+        except OverflowError as err:
+            raise ValueError(f"the database cannot keep it: {err}") from err
         except (SQLAlchemyError, OSError, ImportError) as err:
             raise self._failure(err) from err
 
@@ -230,7 +250,8 @@ class Store:
             for orphan in self._read(queries.orphans, picture_ids):
                 self._files.remove(orphan)
 
-    def _close(self) -> None:
+    def _close(self, reader: ThreadPoolExecutor) -> None:
+        reader.shutdown()
         engine, self._engine = self._engine, None
         if engine is None:
             return

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, override
 
 from sqlalchemy import (
@@ -19,10 +20,10 @@ from sqlalchemy import (
     TypeDecorator,
     select,
 )
-from sqlalchemy.dialects.mysql import DATETIME
+from sqlalchemy.dialects.mysql import DATETIME, TEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
-from ..models import Box, PictureKind
+from ..models import Box, Feedback, PictureKind
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -65,6 +66,17 @@ class Words(TypeDecorator[str]):
         return None if value is None else _storable(value)
 
 
+class ExactWords(Words):
+    """Text that is compared character by character: by itself, MariaDB takes accented letters for plain ones."""
+
+    cache_ok = True
+
+    @override
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        exact = TEXT(collation="utf8mb4_bin")
+        return dialect.type_descriptor(exact if dialect.name in ("mysql", "mariadb") else Text())
+
+
 class WordList(TypeDecorator[tuple[str, ...]]):
     """A few texts, in order."""
 
@@ -80,19 +92,23 @@ class WordList(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(value)
 
 
-class PictureKindName(TypeDecorator[PictureKind]):
-    """A kind of picture by its value, so that a new kind needs no migration."""
+class Name[E: StrEnum](TypeDecorator[E]):
+    """A member of an enumeration by its value, so that a new one needs no migration."""
 
     impl = String(16)
     cache_ok = True
 
+    def __init__(self, names: type[E]) -> None:
+        super().__init__()
+        self.names = names
+
     @override
-    def process_bind_param(self, value: PictureKind | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: E | None, dialect: Dialect) -> str | None:
         return None if value is None else value.value
 
     @override
-    def process_result_value(self, value: str | None, dialect: Dialect) -> PictureKind | None:
-        return None if value is None else PictureKind(value)
+    def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:
+        return None if value is None else self.names(value)
 
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -144,7 +160,7 @@ class PictureRow(BoxColumns, Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id"))
     track_id: Mapped[int] = mapped_column(BigInteger)
-    kind: Mapped[PictureKind] = mapped_column(PictureKindName)
+    kind: Mapped[PictureKind] = mapped_column(Name(PictureKind))
     captured_at: Mapped[datetime]
     score: Mapped[float]
     width: Mapped[int]
@@ -176,6 +192,11 @@ class IncidentRow(Base):
     title: Mapped[str]
     summary: Mapped[str]
     reasoning: Mapped[str | None]
+    reviewed_at: Mapped[datetime | None]
+    feedback: Mapped[Feedback | None] = mapped_column(Name(Feedback))
+    note: Mapped[str | None]
+    search_text: Mapped[str] = mapped_column(ExactWords, deferred=True)
+    """The words of the incident as `search.py` folds them; read by the database alone."""
 
     # Asked for, not kept: it follows when a picture comes or goes, and no stale copy of an incident can undo it.
     picture_id: Mapped[int | None] = column_property(
