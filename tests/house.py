@@ -32,6 +32,7 @@ def make_entry(
     """Return an entry with these cameras; the first has the id CAMERA and the title Front door."""
     return MockConfigEntry(
         domain=DOMAIN,
+        entry_id="01JENTRY000000000000000000",
         title="Nemotron Home Security",
         data={"analyzer": "rules", **(data or {})},
         options=options or {},

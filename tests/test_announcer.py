@@ -19,6 +19,7 @@ from custom_components.nemotron_security.vision.messages import (
     DetectorState,
     Problem,
     Ready,
+    WorkerLost,
 )
 
 from .house import CAMERA, async_report, async_set_up, async_settle, frame, make_entry, online, person, picture_of
@@ -139,8 +140,7 @@ async def test_pipeline_is_in_the_present_state_from_the_start(hass: HomeAssista
     assert pipeline(hass) == {"worker": "starting", "detector": "off", "store": "running", "analyzer": "off"}
     await async_report(hass, entry, Ready(pid=1, versions={}))
     assert pipeline(hass)["worker"] == "running"
-    down = CameraState(camera_id=CAMERA, status=CameraStatus.ERROR, at=time.time(), problem=Problem.WORKER_DOWN)
-    await async_report(hass, entry, down)
+    await async_report(hass, entry, WorkerLost(failed_starts=0))
     assert pipeline(hass)["worker"] == "starting"
     # After a reload it is told anew, though nothing differs.
     assert await hass.config_entries.async_reload(entry.entry_id)

@@ -22,7 +22,9 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from syrupy.assertion import SnapshotAssertion
 
+from custom_components.nemotron_security import health
 from custom_components.nemotron_security.const import EVENT_INCIDENT
+from custom_components.nemotron_security.health import BEATS
 from custom_components.nemotron_security.vision.messages import (
     CameraReport,
     CameraState,
@@ -100,6 +102,7 @@ async def test_all_entities(
 ) -> None:
     for component in ("camera", "image"):
         monkeypatch.setattr(f"homeassistant.components.{component}._RND.getrandbits", lambda _bits: 1)
+    monkeypatch.setattr(f"{health.__name__}._database_size_and_space", lambda _: (200_000, 80_000_000_000))
     entry = await async_set_up(hass, make_entry(ABSENT_FILE))
     entities = er.async_entries_for_config_entry(entity_registry, entry.entry_id)
     for entity in sorted(entities, key=lambda entity: entity.entity_id):
@@ -339,7 +342,7 @@ async def test_after_a_restart_everything_is_unknown_until_seen(hass: HomeAssist
 
 async def test_nothing_is_written_when_nothing_changed(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     now = time.time()
-    await async_report(hass, entry, online(), heartbeat(now), frame(person(at=now, since=now), at=now))
+    await async_report(hass, entry, online(), *[heartbeat(now)] * BEATS, frame(person(at=now, since=now), at=now))
     written = async_capture_events(hass, EVENT_STATE_CHANGED)
     for number in range(1, 51):
         at = now + number / 5

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "gpu", "incidents", "episodes", "models", "checks", "const"}
+FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the

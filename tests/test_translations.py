@@ -21,7 +21,7 @@ from custom_components.nemotron_security import (
     switch,
 )
 from custom_components.nemotron_security.coordinator import IncidentChange
-from custom_components.nemotron_security.models import RiskLevel
+from custom_components.nemotron_security.models import ConnectionQuality, RiskLevel
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Problem
 
@@ -36,7 +36,7 @@ ENTITIES = {
     "camera": {"live"},
     "event": {"incident"},
     "image": {"last_incident"},
-    "sensor": {description.key for description in sensor.SENSORS},
+    "sensor": {description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS)},
     "switch": {"detection"},
 }
 MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
@@ -87,6 +87,7 @@ def test_states() -> None:
     entities = TRANSLATIONS["entity"]
     assert set(entities["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
     assert set(ICONS["entity"]["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
+    assert set(entities["sensor"]["connection_quality"]["state"]) == set(ConnectionQuality)
     attributes = entities["event"]["incident"]["state_attributes"]
     assert set(attributes["event_type"]["state"]) == set(IncidentChange)
     assert set(attributes["risk_level"]["state"]) == set(RiskLevel)

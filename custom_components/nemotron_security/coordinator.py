@@ -12,7 +12,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
 from .const import DOMAIN
-from .models import CameraHealth, CameraStatus, Incident
+from .models import CameraFigures, CameraHealth, CameraStatus, Incident
 from .vision.messages import CameraReport, CameraState, FrameTracks
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class CameraView:
     """Confirmed objects in the newest frame, by label."""
     incident: Incident | None = None
     """The newest incident since Home Assistant's start."""
+    figures: CameraFigures | None = None
 
 
 type IncidentListener = Callable[[IncidentChange, Incident], None]
@@ -103,6 +104,11 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         if self._online:
             counts = Counter(track.label for track in frame.tracks if track.confirmed)
             self._async_show(replace(self.data, counts=counts))
+
+    @callback
+    def async_handle_figures(self, figures: CameraFigures) -> None:
+        """Take how much of the camera is looked at, and how well it is connected."""
+        self._async_show(replace(self.data, figures=figures))
 
     @callback
     def async_detection_off(self) -> None:

@@ -1,4 +1,4 @@
-"""The base of a camera's entities, and how they come to it."""
+"""The bases of our entities, and how a camera's come to it."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import CameraCoordinator
+from .health import PipelineHealth
 from .models import CameraStatus
 
 if TYPE_CHECKING:
@@ -56,3 +57,17 @@ class CameraBoundEntity(CoordinatorEntity[CameraCoordinator]):
     def available(self) -> bool:
         """Whether the camera is seen."""
         return self.coordinator.data.health.status is CameraStatus.ONLINE
+
+
+class PipelineEntity(CoordinatorEntity[PipelineHealth]):
+    """An entity of the device that stands for the whole."""
+
+    _attr_has_entity_name = True
+
+    def __init__(self, coordinator: PipelineHealth, key: str) -> None:
+        """Name the entity by its translation key."""
+        super().__init__(coordinator)
+        entry_id = coordinator.config_entry.entry_id
+        self._attr_translation_key = key
+        self._attr_unique_id = f"{entry_id}_{key}"
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, entry_id)})

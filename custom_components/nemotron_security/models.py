@@ -16,8 +16,10 @@ __all__ = [
     "VEHICLES",
     "Assessment",
     "Box",
+    "CameraFigures",
     "CameraHealth",
     "CameraStatus",
+    "ConnectionQuality",
     "Detection",
     "Feedback",
     "GpuStats",
@@ -26,6 +28,7 @@ __all__ = [
     "IncidentFilter",
     "Picture",
     "PictureKind",
+    "PipelineFigures",
     "Problem",
     "Review",
     "RiskLevel",
@@ -231,6 +234,59 @@ class CameraHealth:
     last_seen_at: datetime | None = None
     problem: Problem | None = None
     detail: str = ""
+
+
+class ConnectionQuality(StrEnum):
+    """How well a camera was connected in the last hour."""
+
+    EXCELLENT = "excellent"
+    FAIR = "fair"
+    POOR = "poor"
+    UNUSABLE = "unusable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraFigures:
+    """How much of a camera is looked at: the payload of `camera_stats`. What is not known is null."""
+
+    camera_id: str
+    fps: float | None
+    """Frames a second that were looked at for motion."""
+    inference_fps: float | None
+    """Frames a second that went through the detector."""
+    skipped: int
+    """Frames since the start that were due for the detector and never looked at: it was busy with newer ones."""
+    quality: ConnectionQuality | None
+    reconnects: int
+    stalls: int
+    """Within the last hour."""
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineFigures:
+    """How the whole does: the figures of `pipeline_status`. What is not known is null."""
+
+    inference_fps: float | None = None
+    """Frames of all cameras a second that went through the detector; null when there is no detector."""
+    inference_ms_p50: float | None = None
+    inference_ms_p95: float | None = None
+    """Percentiles of the detector's time for one frame in the last minute, in milliseconds; null when none ran."""
+    skipped: int = 0
+    worker_memory: int | None = None
+    """Bytes that the worker holds in memory."""
+    worker_restarts: int = 0
+    """Since the start; the first start is none."""
+    waiting: int | None = None
+    """Incidents that wait for a model; null without one."""
+    oldest_waiting: float | None = None
+    """Seconds since the oldest of them was due; null when none waits."""
+    breaker: str | None = None
+    """State of the circuit breaker before the model: `closed`, `half_open`, `open`; null without a model."""
+    storage_used: int | None = None
+    """Bytes of the database and its pictures."""
+    disk_free: int | None = None
+    """Bytes left where they lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

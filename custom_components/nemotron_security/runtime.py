@@ -35,9 +35,10 @@ from .const import (
 )
 from .coordinator import CameraCoordinator
 from .feeds import CameraFeed, CameraSettings
+from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import Issues
-from .models import CameraHealth, CameraStatus, House, Problem
+from .models import CameraFigures, CameraHealth, CameraStatus, House, Problem
 from .store import Store
 from .vision.executor import Executor
 from .vision.messages import (
@@ -50,7 +51,11 @@ from .vision.messages import (
     Ready,
     Report,
     TrackPicture,
+    WorkerLost,
 )
+
+FAILED_STARTS = 3
+"""Starts in a row without success after which the worker counts as failed; it is still tried again."""
 
 type NemotronSecurityConfigEntry = ConfigEntry[Runtime]
 type CameraAdder = Callable[[CameraCoordinator], None]
@@ -99,6 +104,7 @@ class Runtime:
                     on_problem=self._handle_analyzer_problem,
                 )
             )
+        self.health = PipelineHealth(hass, entry, store, infers=self._infers, on_camera=self._handle_camera_figures)
         self._settings: dict[str, CameraSettings] = {}
         self._feeds: dict[str, CameraFeed] = {}
         self._adders: list[CameraAdder] = []
@@ -125,6 +131,7 @@ class Runtime:
             analyzer=PartState.RUNNING if self._analysts else PartState.OFF,
         )
         self._load_detector()
+        await self.health.async_start()
         await self.executor.async_start()
         await self.async_sync_cameras()
 
@@ -199,6 +206,7 @@ class Runtime:
             # Nothing of the old source shall be taken for the new one's, nor what was wrong with it.
             self.executor.remove_camera(camera_id)
             self.issues.async_clear(camera_id)
+            self.health.async_forget_camera(camera_id)
             self._handle_camera_state(CameraState(camera_id=camera_id, status=CameraStatus.UNKNOWN, at=time.time()))
         feed.async_start(settings)
         if not settings.detect:
@@ -215,6 +223,7 @@ class Runtime:
         await self._feeds.pop(camera_id).async_stop()
         self.executor.remove_camera(camera_id)
         self.incidents.camera_removed(camera_id)
+        self.health.async_forget_camera(camera_id)
         del self.cameras[camera_id]
         self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
         self.system.forget_camera(camera_id)
@@ -273,9 +282,20 @@ class Runtime:
                 self._handle_camera_state(report)
             case DetectorState():
                 self._handle_detector_state(report)
+            case _:
+                self._handle_worker(report)
+
+    def _handle_worker(self, report: Report) -> None:
+        """Take what the worker says of itself."""
+        match report:
             case Ready():
                 self.worker = report
+                self.health.async_worker_started()
                 self.announcer.pipeline_status(worker=PartState.RUNNING)
+            case WorkerLost(failed_starts=failed_starts):
+                failed = failed_starts >= FAILED_STARTS
+                self.announcer.pipeline_status(worker=PartState.FAILED if failed else PartState.STARTING)
+                self.health.async_worker_lost()
             case Heartbeat():
                 self._handle_heartbeat(report)
 
@@ -295,12 +315,12 @@ class Runtime:
             return
         feed.async_note(state.status)
         before, health = camera.data.health, camera.async_handle_state(state)
+        if state.problem is not Problem.WORKER_DOWN:  # no fault of the camera's
+            self.health.async_handle_status(state.camera_id, state.status)
         if state.status is not CameraStatus.ONLINE:
             self.incidents.camera_lost(state.camera_id)
         if (health.status, health.problem) != (before.status, before.problem):
             self.announcer.camera_status(health)
-        if state.problem is Problem.WORKER_DOWN:
-            self.announcer.pipeline_status(worker=PartState.STARTING)
         # A camera that begins anew is unknown for a moment; what was wrong may be so still.
         if state.status is not CameraStatus.UNKNOWN:
             placeholders = {"camera": self._camera_name(state.camera_id), "detail": state.detail or "-"}
@@ -310,16 +330,25 @@ class Runtime:
         if state.problem is not None:
             self._forget_objects()
         if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
-            self.announcer.pipeline_status(worker=PartState.STARTING, detector=PartState.STARTING)
+            self.announcer.pipeline_status(detector=PartState.STARTING)
             return
         self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail or "-"})
         self.announcer.pipeline_status(detector=PartState.FAILED if state.problem else PartState.RUNNING)
 
     def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
         self.heartbeat = heartbeat
+        self.health.async_handle_heartbeat(heartbeat)
         for report in heartbeat.cameras:
             if camera := self.cameras.get(report.camera_id):
                 camera.async_handle_report(report, detecting=self._watched(report.camera_id) is not None)
+
+    def _infers(self) -> bool:
+        return self.announcer.pipeline.detector is PartState.RUNNING
+
+    @callback
+    def _handle_camera_figures(self, figures: CameraFigures) -> None:
+        if camera := self.cameras.get(figures.camera_id):
+            camera.async_handle_figures(figures)
 
 
 def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Counts of each camera and the risk of its last incident."""
+"""Counts of each camera, the risk of its last incident, and how well all of it works."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,26 +10,29 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
+from homeassistant.const import EntityCategory, UnitOfInformation, UnitOfTime
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .entity import CameraBoundEntity, async_add_to_each_camera
-from .models import ANIMALS, PERSONS, VEHICLES, RiskLevel, count_of
+from .entity import CameraBoundEntity, PipelineEntity, async_add_to_each_camera
+from .models import ANIMALS, PERSONS, VEHICLES, CameraFigures, ConnectionQuality, PipelineFigures, RiskLevel, count_of
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator, CameraView
+    from .health import PipelineHealth
     from .runtime import NemotronSecurityConfigEntry
 
 PARALLEL_UPDATES = 0
+FRAMES_PER_SECOND = "fps"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CameraSensorDescription(SensorEntityDescription):
     """What a sensor reads from its camera."""
 
-    value_fn: Callable[[CameraView], int | str | None]
+    value_fn: Callable[[CameraView], float | str | None]
     survives_outage: bool = False
-    """What was judged stays true when the camera is not seen."""
+    """What was judged, or is said of the outage itself, stays true when the camera is not seen."""
 
 
 def _count(labels: frozenset[str]) -> Callable[[CameraView], int | None]:
@@ -37,6 +40,13 @@ def _count(labels: frozenset[str]) -> Callable[[CameraView], int | None]:
         return None if view.counts is None else count_of(view.counts, labels)
 
     return count
+
+
+def _figure[T](read: Callable[[CameraFigures], T]) -> Callable[[CameraView], T | None]:
+    def figure(view: CameraView) -> T | None:
+        return None if view.figures is None else read(view.figures)
+
+    return figure
 
 
 SENSORS = (
@@ -70,6 +80,116 @@ SENSORS = (
         value_fn=lambda view: view.incident.risk_level if view.incident else None,
         survives_outage=True,
     ),
+    CameraSensorDescription(
+        key="connection_quality",
+        device_class=SensorDeviceClass.ENUM,
+        options=list(ConnectionQuality),
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value_fn=_figure(lambda figures: figures.quality),
+        survives_outage=True,
+    ),
+    CameraSensorDescription(
+        key="frame_rate",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=FRAMES_PER_SECOND,
+        suggested_display_precision=1,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=_figure(lambda figures: figures.fps),
+    ),
+    CameraSensorDescription(
+        key="inference_rate",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=FRAMES_PER_SECOND,
+        suggested_display_precision=1,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=_figure(lambda figures: figures.inference_fps),
+    ),
+    CameraSensorDescription(
+        key="skipped_frames",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        value_fn=_figure(lambda figures: figures.skipped),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineSensorDescription(SensorEntityDescription):
+    """What a sensor reads from the pipeline's figures."""
+
+    value_fn: Callable[[PipelineFigures], float | str | None]
+    entity_category: EntityCategory | None = EntityCategory.DIAGNOSTIC
+
+
+PIPELINE_SENSORS = (
+    PipelineSensorDescription(
+        key="inference_rate",
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=FRAMES_PER_SECOND,
+        suggested_display_precision=1,
+        value_fn=lambda figures: figures.inference_fps,
+    ),
+    PipelineSensorDescription(
+        key="inference_time",
+        device_class=SensorDeviceClass.DURATION,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfTime.MILLISECONDS,
+        suggested_display_precision=1,
+        value_fn=lambda figures: figures.inference_ms_p50,
+    ),
+    PipelineSensorDescription(
+        key="inference_time_p95",
+        device_class=SensorDeviceClass.DURATION,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfTime.MILLISECONDS,
+        suggested_display_precision=1,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.inference_ms_p95,
+    ),
+    PipelineSensorDescription(
+        key="skipped_frames",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.skipped,
+    ),
+    PipelineSensorDescription(
+        key="worker_memory",
+        device_class=SensorDeviceClass.DATA_SIZE,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfInformation.BYTES,
+        suggested_unit_of_measurement=UnitOfInformation.MEGABYTES,
+        suggested_display_precision=0,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.worker_memory,
+    ),
+    PipelineSensorDescription(
+        key="worker_restarts",
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.worker_restarts,
+    ),
+    PipelineSensorDescription(
+        key="storage_used",
+        device_class=SensorDeviceClass.DATA_SIZE,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfInformation.BYTES,
+        suggested_unit_of_measurement=UnitOfInformation.MEGABYTES,
+        suggested_display_precision=0,
+        value_fn=lambda figures: figures.storage_used,
+    ),
+    PipelineSensorDescription(
+        key="disk_free",
+        device_class=SensorDeviceClass.DATA_SIZE,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfInformation.BYTES,
+        suggested_unit_of_measurement=UnitOfInformation.GIGABYTES,
+        suggested_display_precision=1,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.disk_free,
+    ),
 )
 
 
@@ -78,7 +198,9 @@ async def async_setup_entry(
     entry: NemotronSecurityConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the sensors of every camera, also of those added later."""
+    """Add the pipeline's sensors, and those of every camera, also of those added later."""
+    health = entry.runtime_data.health
+    async_add_entities(PipelineSensor(health, description) for description in PIPELINE_SENSORS)
     async_add_to_each_camera(
         entry, async_add_entities, lambda camera: [CameraSensor(camera, description) for description in SENSORS]
     )
@@ -102,6 +224,23 @@ class CameraSensor(CameraBoundEntity, SensorEntity):
 
     @property
     @override
-    def native_value(self) -> int | str | None:
+    def native_value(self) -> float | str | None:
+        """Return the figure, null when it is not known."""
+        return self.entity_description.value_fn(self.coordinator.data)
+
+
+class PipelineSensor(PipelineEntity, SensorEntity):
+    """One figure of the whole."""
+
+    entity_description: PipelineSensorDescription
+
+    def __init__(self, coordinator: PipelineHealth, description: PipelineSensorDescription) -> None:
+        """Describe the entity."""
+        super().__init__(coordinator, description.key)
+        self.entity_description = description
+
+    @property
+    @override
+    def native_value(self) -> float | str | None:
         """Return the figure, null when it is not known."""
         return self.entity_description.value_fn(self.coordinator.data)

@@ -32,6 +32,7 @@ from .messages import (
     Snapshot,
     StartCamera,
     StopCamera,
+    WorkerLost,
 )
 from .redact import redact
 
@@ -82,7 +83,8 @@ class Executor:
     """Runs one worker and keeps it in the wanted state.
 
     What was set stays set: after a restart the detector and the cameras are sent again. Every report of the worker goes
-    to `listener`, on the event loop; when the worker dies, each camera is reported as `ERROR` with `WORKER_DOWN`.
+    to `listener`, on the event loop; when the worker dies, `WorkerLost` is reported, and each camera as `ERROR` with
+    `WORKER_DOWN`.
     """
 
     def __init__(
@@ -111,6 +113,8 @@ class Executor:
         self._ticks_left = 0
         """Until the watchdog takes the worker for hung."""
         self._down = False
+        self._ready = False
+        self._failed_starts = 0
 
     @property
     def pid(self) -> int | None:
@@ -296,7 +300,7 @@ class Executor:
                 return
             case Ready():
                 _LOGGER.debug("The vision worker is ready: %s", message.versions)
-                self._down = False
+                self._down, self._ready, self._failed_starts = False, True, 0
                 self._ticks_left = _TICKS
             case Heartbeat():
                 self._ticks_left = _TICKS
@@ -314,7 +318,9 @@ class Executor:
             _LOGGER.exception("Handling a %s of the vision worker failed", type(report).__name__)
 
     def _handle_death(self) -> None:
-        self._down = True
+        self._failed_starts += not self._ready
+        self._down, self._ready = True, False
+        self._report(WorkerLost(failed_starts=self._failed_starts))
         if self._detector is not None:
             self._report(DetectorState(problem=Problem.WORKER_DOWN))
         for camera_id in tuple(self._cameras):

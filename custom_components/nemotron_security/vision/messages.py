@@ -217,6 +217,14 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost:
+    """The worker's process ended though nobody asked it to; the executor says so, as the worker cannot."""
+
+    failed_starts: int
+    """How often in a row it ended before it was ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
     """A log record of the worker, already free of secrets."""
 
@@ -320,6 +328,15 @@ class Snapshot:
 
 type Command = SetDetector | StartCamera | StopCamera | PushStill | GetSnapshot | Shutdown
 type Report = (
-    Ready | Heartbeat | LogLine | DetectorState | CameraState | MotionState | FrameTracks | TrackPicture | Snapshot
+    Ready
+    | WorkerLost
+    | Heartbeat
+    | LogLine
+    | DetectorState
+    | CameraState
+    | MotionState
+    | FrameTracks
+    | TrackPicture
+    | Snapshot
 )
 type Message = Command | Report
