@@ -23,6 +23,15 @@ CONF_QUIET_TIME: Final = "quiet_time"
 CONF_MAXIMUM_LENGTH: Final = "maximum_length"
 CONF_ALARM_PANEL: Final = "alarm_panel"
 """Option: the alarm control panel whose state counts; without one, the only panel there is."""
+CONF_CALENDARS: Final = "calendars"
+"""Option: calendars that tell of visits."""
+CONF_TOPICS: Final = "topics"
+"""Option: what a model may be told."""
+CONF_KEY_FRAMES: Final = "key_frames"
+"""Option: the most pictures of an incident that a model is shown."""
+CONF_FLOORS: Final = "floors"
+"""Option: the facts that set a lowest score."""
+DEFAULT_KEY_FRAMES: Final = 4
 DEFAULT_QUIET_TIME: Final = 10
 DEFAULT_MAXIMUM_LENGTH: Final = 300
 
@@ -39,6 +48,10 @@ CONF_LABELS: Final = "labels"
 CONF_CONFIDENCE: Final = "confidence"
 CONF_FPS: Final = "fps"
 CONF_DETECT: Final = "detect"
+CONF_VIEW: Final = "view"
+"""What the camera looks at."""
+CONF_NOTE: Final = "note"
+"""What a model shall know of the camera."""
 DEFAULT_LABELS: Final = ("person", "bicycle", "car", "motorcycle", "bus", "truck", "cat", "dog")
 DEFAULT_CONFIDENCE: Final = 0.7
 DEFAULT_FPS: Final = 5.0

@@ -4,7 +4,7 @@ Times are aware datetimes in UTC; scores of risk are 0..100; confidences are 0..
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -19,20 +19,25 @@ __all__ = [
     "CameraFigures",
     "CameraHealth",
     "CameraStatus",
+    "CameraView",
     "ConnectionQuality",
     "Detection",
     "Feedback",
+    "Floor",
     "GpuStats",
     "House",
     "Incident",
     "IncidentFilter",
+    "Opening",
     "Picture",
     "PictureKind",
     "PipelineFigures",
     "Problem",
     "Review",
     "RiskLevel",
+    "Topic",
     "Track",
+    "Visit",
     "count_of",
     "risk_level",
 ]
@@ -162,7 +167,7 @@ class IncidentFilter:
     until: datetime | None = None
     """It began before then."""
     text: str | None = None
-    """Each word occurs in its title, summary, reasoning, note or labels: in any order, in any case, also within words."""
+    """Each word occurs in title, summary, reasoning, note or labels: in any order and case, also within a word."""
     reviewed: bool | None = None
     feedback: Feedback | None = None
 
@@ -303,6 +308,60 @@ class GpuStats:
     recorded_at: datetime
 
 
+class CameraView(StrEnum):
+    """What a camera looks at: who may be there without a reason differs."""
+
+    PRIVATE = "private"
+    """A garden, a yard, a room: strangers have no business there."""
+    ENTRANCE = "entrance"
+    """A front door or a drive: visitors and couriers come there."""
+    PUBLIC = "public"
+    """A street or a pavement: anybody may be there."""
+
+
+class Topic(StrEnum):
+    """What a model may be told besides the incident itself; the user chooses."""
+
+    PEOPLE = "people"
+    ALARM = "alarm"
+    OPENINGS = "openings"
+    CALENDARS = "calendars"
+    HISTORY = "history"
+    FEEDBACK = "feedback"
+    NOTE = "note"
+
+
+class Floor(StrEnum):
+    """Facts of the house that set a lowest score, which no model may argue away; the user may switch each off."""
+
+    INTRUDER = "intruder"
+    FORCED_ENTRY = "forced_entry"
+    ALARM_TRIGGERED = "alarm_triggered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A door, a window or a lock."""
+
+    name: str
+    open: bool
+    """Open, or not locked."""
+    lock: bool = False
+    area_id: str | None = None
+    changed_at: datetime | None = None
+    """When it was last seen to open or close; null when that was not lately."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """An event of a calendar that the user picked."""
+
+    title: str
+    begin: datetime
+    end: datetime
+    all_day: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What the house knows at one moment. Unknown is null, never a guess."""
@@ -313,7 +372,17 @@ class House:
     anyone_home: bool | None = None
     """Whether any person is at home; null when Home Assistant tracks none or knows none."""
     people_home: tuple[str, ...] = ()
+    people_arrived: tuple[str, ...] = ()
+    """Those of them who came home in the last minutes."""
     alarm: str | None = None
     """State of the alarm panel: `disarmed`, `armed_home`, `armed_away`, `armed_night`, `triggered`, ..."""
-    doors_open: tuple[str, ...] = field(default=())
-    """Names of doors, windows and locks that are open."""
+    alarm_changed_at: datetime | None = None
+    """When it got that state; null when that was not lately."""
+    openings: tuple[Opening, ...] = ()
+    visits: tuple[Visit, ...] = ()
+    """That are expected now or soon, or have just been."""
+
+    @property
+    def doors_open(self) -> tuple[str, ...]:
+        """Names of doors, windows and locks that are open."""
+        return tuple(opening.name for opening in self.openings if opening.open)

@@ -12,15 +12,15 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .analysis import AnalysisProblem, Analyzer, rules
+from .analysis import AnalysisProblem, Analyzer, Case, rules
 from .analysis.analyst import Analyst
-from .analysis.context import house
+from .analysis.briefing import Briefing
+from .analysis.context import HouseWatch
 from .analysis.nemotron import NemotronAnalyzer
 from .announcer import Announcer
 from .broadcasters import PartState, async_channels
 from .const import (
     ANALYZER_NEMOTRON,
-    CONF_ALARM_PANEL,
     CONF_ANALYZER,
     CONF_ANALYZER_KEY,
     CONF_ANALYZER_MODEL,
@@ -38,7 +38,7 @@ from .feeds import CameraFeed, CameraSettings
 from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import Issues
-from .models import CameraFigures, CameraHealth, CameraStatus, House, Problem
+from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .store import Store
 from .vision.executor import Executor
 from .vision.messages import (
@@ -83,11 +83,13 @@ class Runtime:
             cameras=self.cameras,
             analysts=self._analysts,
         )
+        self.house = HouseWatch(hass, lambda: entry.options)
+        self.briefing = Briefing(hass, entry, store, self._camera_name)
         quiet_time, maximum_length = _incident_times(entry)
         self.incidents = Incidents(
             store,
-            rules=rules.assess,
-            house=self._house,
+            rules=self._assess_by_rules,
+            house=self.house.read,
             camera_name=self._camera_name,
             listener=self.announcer,
             quiet_time=quiet_time,
@@ -99,8 +101,8 @@ class Runtime:
                     analyzer,
                     store,
                     self.incidents,
-                    self._house,
-                    self._camera_name,
+                    self.house.read,
+                    self.briefing,
                     on_problem=self._handle_analyzer_problem,
                 )
             )
@@ -121,6 +123,7 @@ class Runtime:
 
     async def async_start(self) -> None:
         """Start the worker and watch every camera."""
+        self._entry.async_on_unload(self.house.async_start())
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
@@ -252,8 +255,8 @@ class Runtime:
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
-    def _house(self) -> House:
-        return house(self._hass, alarm_panel=self._entry.options.get(CONF_ALARM_PANEL))
+    def _assess_by_rules(self, case: Case) -> Assessment:
+        return rules.assess(self.briefing.settled(case))
 
     def _camera_name(self, camera_id: str) -> str:
         return self._names.get(camera_id, camera_id)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from custom_components.nemotron_security.analysis import Case
-from custom_components.nemotron_security.models import Box, House, Track
+from custom_components.nemotron_security.models import Box, CameraView, House, Opening, Track, Visit
 
 DAY = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 6, 1, 23, 30, tzinfo=UTC)
@@ -31,7 +31,19 @@ def house(**facts: Any) -> House:
     return House(**{"at": DAY} | facts)
 
 
-def case(*tracks: Track, name: str = "Front door", note: str | None = None, **facts: Any) -> Case:
+def opening(name: str = "Kitchen window", *, is_open: bool = True, **facts: Any) -> Opening:
+    """Make a door or window that is open."""
+    return Opening(name=name, open=is_open, **facts)
+
+
+def visit(title: str = "Parcel", *, begin: float = -1, end: float = 1, at: datetime = DAY, **facts: Any) -> Visit:
+    """Make a visit from and to so many hours after a time."""
+    return Visit(title=title, begin=at + timedelta(hours=begin), end=at + timedelta(hours=end), **facts)
+
+
+def case(
+    *tracks: Track, name: str = "Front door", note: str | None = None, view: CameraView | None = None, **facts: Any
+) -> Case:
     """Make a case of these tracks (one person, if none is given) in a house with these facts."""
     return Case(
         camera_id="01CAMERA",
@@ -40,4 +52,5 @@ def case(*tracks: Track, name: str = "Front door", note: str | None = None, **fa
         tracks=tracks or (track(),),
         house=house(**facts),
         note=note,
+        view=view,
     )

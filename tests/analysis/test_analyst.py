@@ -10,25 +10,43 @@ import time
 from typing import Any
 
 from aiohttp import ClientSession, web
+from homeassistant.core import HomeAssistant
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.nemotron_security.analysis import AnalysisProblem, analyst as module, rules
 from custom_components.nemotron_security.analysis.analyst import Analyst
+from custom_components.nemotron_security.analysis.briefing import Briefing
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
+from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.incidents import Incidents
 from custom_components.nemotron_security.models import Detection, House, Incident
 from custom_components.nemotron_security.store import Store, StoreError
 from custom_components.nemotron_security.vision.messages import Box, TrackPicture
+from tests.house import jpeg
 from tests.test_episodes import frame, seen
 
 from .conftest import FaultyServer
 from .test_schema import ANSWER
 
+ENTRY = MockConfigEntry(
+    domain=DOMAIN,
+    subentries_data=[
+        {
+            "subentry_id": "door",
+            "subentry_type": "camera",
+            "title": "Door",
+            "unique_id": "door",
+            "data": {"note": "The postman comes at noon."},
+        }
+    ],
+)
+
 
 class Home:
     """A store, incidents and an analyst, wired as the runtime wires them."""
 
-    def __init__(self, store: Store, session: ClientSession, url: str) -> None:
+    def __init__(self, hass: HomeAssistant, store: Store, session: ClientSession, url: str) -> None:
         self.store = store
         self.now = datetime.now(UTC)
         self.begin = self.now.timestamp()
@@ -43,8 +61,7 @@ class Home:
             store,
             self.incidents,
             self.house,
-            str.title,
-            note=lambda _: "The postman comes at noon.",
+            Briefing(hass, ENTRY, store, str.title),
             on_problem=self.problems.append,
         )
 
@@ -108,10 +125,12 @@ class Home:
 
 
 @pytest.fixture
-async def home(tmp_path: Path, session: ClientSession, faulty: FaultyServer) -> AsyncIterator[Home]:
+async def home(
+    hass: HomeAssistant, tmp_path: Path, session: ClientSession, faulty: FaultyServer
+) -> AsyncIterator[Home]:
     store = Store(f"sqlite:///{tmp_path / 'security.db'}", tmp_path / "pictures")
     await store.async_open()
-    home = Home(store, session, faulty.url)
+    home = Home(hass, store, session, faulty.url)
     await home.async_start()
     yield home
     await home.async_stop()
@@ -145,13 +164,13 @@ async def test_judged_soon_after_opening_with_pictures_and_facts(home: Home, fau
     faulty.respond = lambda: answer(77)
     home.facts["anyone_home"] = False
     home.see(0, 1)
-    home.show(1, 0.5, b"picture")
+    home.show(1, 0.5, jpeg())
     await until(lambda: home.has("updated", "nemotron"))
     verdict = home.incident("updated")
     assert (verdict.risk_score, verdict.rules_score) == (77, 45)
     (request,) = faulty.requests
     assert [part["type"] for part in request["messages"][1]["content"]] == ["text", "text", "image_url"]
-    for words in ("Camera: Door", "The postman comes at noon.", "residents: nobody is home"):
+    for words in ('Camera: "Door"', "The postman comes at noon.", "residents: nobody is home"):
         assert words in facts_asked(faulty)
 
 
@@ -275,14 +294,16 @@ async def test_queue_is_bounded(
     assert "is not judged" in caplog.text
 
 
-async def test_restart_judges_nothing_twice(home: Home, faulty: FaultyServer, session: ClientSession) -> None:
+async def test_restart_judges_nothing_twice(
+    hass: HomeAssistant, home: Home, faulty: FaultyServer, session: ClientSession
+) -> None:
     faulty.respond = lambda: answer(50)
     home.see(0, 1)
     await until(lambda: home.has("updated", "nemotron"))
     for task in home.incidents._tasks:
         task.cancel()
     await home.analyst.async_stop()
-    again = Home(home.store, session, faulty.url)
+    again = Home(hass, home.store, session, faulty.url)
     await again.async_start()
     await until(lambda: again.has("ended", "nemotron"))
     await asyncio.sleep(0.4)

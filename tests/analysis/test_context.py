@@ -1,17 +1,35 @@
 """Tests of what the house knows, over a real Home Assistant."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 from freezegun.api import FrozenDateTimeFactory
+from homeassistant.components.calendar import CalendarEntity, CalendarEvent
+from homeassistant.components.calendar.const import DATA_COMPONENT as CALENDAR_COMPONENT
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import (
+    area_registry as ar,
+    device_registry as dr,
+    entity_registry as er,
+    floor_registry as fr,
+)
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.analysis.context import house
+from custom_components.nemotron_security.analysis import Place, context
+from custom_components.nemotron_security.analysis.context import HouseWatch, area_of_entity, async_visits, place
+from custom_components.nemotron_security.models import House, Opening
+
+
+def house(hass: HomeAssistant, alarm_panel: str | None = None) -> House:
+    return HouseWatch(hass, lambda: {"alarm_panel": alarm_panel}).read()
 
 
 def facts(hass: HomeAssistant, alarm_panel: str | None = None) -> dict[str, object]:
-    known = house(hass, alarm_panel=alarm_panel)
+    known = house(hass, alarm_panel)
     return {name: getattr(known, name) for name in ("sun_up", "anyone_home", "people_home", "alarm", "doors_open")}
 
 
@@ -26,7 +44,7 @@ async def test_real_sun_and_local_time(hass: HomeAssistant, freezer: FrozenDateT
     await hass.config.async_set_time_zone("America/Los_Angeles")
     assert await async_setup_component(hass, "sun", {})
     await hass.async_block_till_done()
-    known = house(hass, alarm_panel=None)
+    known = house(hass)
     assert known.sun_up is up
     assert known.at == datetime.fromisoformat(at)
     assert known.at.utcoffset() == timedelta(hours=-7)
@@ -46,7 +64,7 @@ async def test_real_sun_and_local_time(hass: HomeAssistant, freezer: FrozenDateT
 async def test_people(hass: HomeAssistant, states: dict[str, str], anyone: bool | None, home: tuple[str, ...]) -> None:  # noqa: FBT001
     for name, state in states.items():
         hass.states.async_set(f"person.{name}", state, {"friendly_name": name.title()})
-    known = house(hass, alarm_panel=None)
+    known = house(hass)
     assert (known.anyone_home, known.people_home) == (anyone, home)
 
 
@@ -96,3 +114,133 @@ async def test_what_is_open(hass: HomeAssistant) -> None:
     ):
         hass.states.async_set(entity_id, state, {"device_class": device_class} if device_class else {})
     assert facts(hass)["doors_open"] == ("back", "cellar", "front door", "garage", "window")
+
+
+async def test_changes_are_news_for_some_minutes(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+    door, panel = "binary_sensor.door", "alarm_control_panel.house"
+    hass.states.async_set(door, "off", {"device_class": "door"})
+    hass.states.async_set(panel, "disarmed")
+    hass.states.async_set("person.ann", "not_home", {"friendly_name": "Ann"})
+    watch = HouseWatch(hass, dict)
+    stop = watch.async_start()
+    assert (watch.read().alarm_changed_at, watch.read().openings[0].changed_at) == (None, None)
+    hass.states.async_set(panel, "armed_away")
+    freezer.tick(30)
+    hass.states.async_set(door, "on", {"device_class": "door"})
+    hass.states.async_set("person.ann", "home", {"friendly_name": "Ann"})
+    await hass.async_block_till_done()
+    known = watch.read()
+    assert known.people_arrived == ("Ann",)
+    assert known.alarm_changed_at == dt_util.utcnow() - timedelta(seconds=30)
+    (opened,) = known.openings
+    assert (opened.open, opened.changed_at) == (True, dt_util.utcnow())
+    freezer.tick(600)
+    known = watch.read()
+    assert (known.people_arrived, known.alarm_changed_at, known.openings[0].changed_at) == ((), None, None)
+    stop()
+    hass.states.async_set(door, "off", {"device_class": "door"})
+    await hass.async_block_till_done()
+    assert watch.read().openings[0].changed_at is None
+
+
+async def test_what_comes_back_has_not_changed(hass: HomeAssistant) -> None:
+    """Else every restart, and every sensor that loses its radio, would be a burglary."""
+    watch = HouseWatch(hass, dict)
+    watch.async_start()
+    for state in ("unavailable", "on", "unknown", "on"):
+        hass.states.async_set("binary_sensor.door", state, {"device_class": "door"})
+    hass.states.async_set("person.ann", "home")
+    await hass.async_block_till_done()
+    known = watch.read()
+    assert known.openings == (Opening(name="door", open=True),)
+    assert known.people_arrived == ()
+
+
+async def test_places(hass: HomeAssistant) -> None:
+    ground = fr.async_get(hass).async_create("Ground floor")
+    hall = ar.async_get(hass).async_create("Hall", floor_id=ground.floor_id)
+    entry = MockConfigEntry()
+    entry.add_to_hass(hass)
+    device = dr.async_get(hass).async_get_or_create(config_entry_id=entry.entry_id, identifiers={("test", "door")})
+    dr.async_get(hass).async_update_device(device.id, area_id=hall.id)
+    entities = er.async_get(hass)
+    door = entities.async_get_or_create("binary_sensor", "test", "door", device_id=device.id, original_name="Door")
+    hass.states.async_set(door.entity_id, "on", {"device_class": "door"})
+    assert area_of_entity(hass, door.entity_id) == hall.id
+    assert area_of_entity(hass, "binary_sensor.of_no_registry") is None
+    assert house(hass).openings[0].area_id == hall.id
+    assert place(hass, hall.id) == Place(area_id=hall.id, area="Hall", floor_id=ground.floor_id, floor="Ground floor")
+    assert place(hass, "gone") == place(hass, None) == Place()
+
+
+class Calendar(CalendarEntity):
+    """A calendar with these events, which may fail or hang."""
+
+    def __init__(self, name: str, *events: CalendarEvent) -> None:
+        self.entity_id = f"calendar.{name}"
+        self.events = list(events)
+        self.failure: Exception | None = None
+        self.hangs = False
+
+    @property
+    def event(self) -> CalendarEvent | None:
+        return self.events[0] if self.events else None
+
+    async def async_get_events(
+        self, hass: HomeAssistant, start_date: datetime, end_date: datetime
+    ) -> list[CalendarEvent]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.failure:
+            raise self.failure
+        return self.events
+
+
+async def async_add_calendars(hass: HomeAssistant, *calendars: Calendar) -> None:
+    assert await async_setup_component(hass, "calendar", {})
+    await hass.data[CALENDAR_COMPONENT].async_add_entities(calendars)
+    await hass.async_block_till_done()
+
+
+def event(title: str, begin: float, end: float) -> CalendarEvent:
+    """Return an event from and to so many hours from now."""
+    now = dt_util.now()
+    return CalendarEvent(now + timedelta(hours=begin), now + timedelta(hours=end), title)
+
+
+@pytest.mark.parametrize("expected_lingering_timers", [True])  # the calendars' own
+async def test_visits(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+    freezer.move_to("2026-06-01T12:00:00+00:00")
+    today = dt_util.now().date()
+    visits = Calendar("visits", event("Cleaner", -1, 1), event("Parcel", 0.5, 3), event("Guests", 5, 8))
+    days = Calendar("days", CalendarEvent(today, today, "Bin day"))
+    await async_add_calendars(hass, visits, days)
+    known = await async_visits(hass, ["calendar.visits", "calendar.days"], dt_util.now())
+    assert [(visit.title, visit.all_day) for visit in known] == [
+        ("Bin day", True),
+        ("Cleaner", False),
+        ("Parcel", False),
+    ]
+    assert (known[1].begin, known[1].end) == (visits.events[0].start, visits.events[0].end)
+    # The states, which are there at once, tell of one event each.
+    watch = HouseWatch(hass, lambda: {"calendars": ["calendar.visits", "calendar.days", "calendar.gone"]})
+    assert [(visit.title, visit.all_day) for visit in watch.read().visits] == [("Bin day", True), ("Cleaner", False)]
+    assert HouseWatch(hass, dict).read().visits == ()
+
+
+@pytest.mark.parametrize("expected_lingering_timers", [True])
+async def test_calendar_that_fails_or_hangs(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "CALENDAR_TIME", 0.1)
+    good = Calendar("good", event("Cleaner", -1, 1), event("Parcel", -0.5, 1))
+    bad = Calendar("bad", event("Guests", -0.1, 1), event("Gardener", 0, 1))
+    await async_add_calendars(hass, good, bad)
+
+    async def titles() -> list[str]:
+        known = await async_visits(hass, ["calendar.good", "calendar.bad", "calendar.gone"], dt_util.now())
+        return [visit.title for visit in known]
+
+    assert await titles() == ["Cleaner", "Parcel", "Guests", "Gardener"]
+    bad.failure = HomeAssistantError("no connection")
+    assert await titles() == ["Cleaner", "Parcel", "Guests"]
+    bad.failure, bad.hangs = None, True
+    assert await titles() == ["Cleaner", "Parcel", "Guests"]

@@ -251,7 +251,8 @@ class TestRealServer:
         verdict = await real.async_assess(case(), [key_frame(b"no jpeg")])
         assert 0 <= verdict.risk_score <= 100
 
-    async def test_prompt_that_is_too_long(self, real: NemotronAnalyzer) -> None:
+    async def test_prompt_that_is_too_long(self, real: NemotronAnalyzer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nemotron, "messages", lambda *_: [{"role": "user", "content": "word " * 60_000}])
         with pytest.raises(AnalysisError) as error:
-            await real.async_assess(case(note="word " * 60_000), ())
+            await real.async_assess(case(), ())
         assert error.value.kind is AnalysisProblem.BAD_REQUEST

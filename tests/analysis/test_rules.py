@@ -1,7 +1,7 @@
 """Tests of the documented score."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import re
 from typing import Any
@@ -10,9 +10,18 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.nemotron_security.analysis import Case, rules
-from custom_components.nemotron_security.models import ANIMALS, VEHICLES, RiskLevel, Track, risk_level
+from custom_components.nemotron_security.models import (
+    ANIMALS,
+    VEHICLES,
+    CameraView,
+    Floor,
+    Opening,
+    RiskLevel,
+    Track,
+    risk_level,
+)
 
-from .cases import DAY, NIGHT, case, house, track
+from .cases import DAY, NIGHT, case, house, opening, track, visit
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "risk.md"
 
@@ -31,13 +40,25 @@ EXAMPLES: dict[str, Case] = {
         sun_up=False,
         anyone_home=False,
         alarm="armed_away",
-        doors_open=("Kitchen window",),
+        openings=(opening(),),
     ),
     "A car passes by day, the family away, the alarm armed away": case(
         track("car", dwell=5), sun_up=True, anyone_home=False, alarm="armed_away"
     ),
     "A car stands for three minutes at night, the family at home": case(
         track("car", dwell=180), at=NIGHT, sun_up=False, anyone_home=True
+    ),
+    "A courier at the front door by day, the family away, the alarm armed away": case(
+        view=CameraView.ENTRANCE, sun_up=True, anyone_home=False, alarm="armed_away"
+    ),
+    "A person by day, the alarm armed away, at an hour at which a calendar expects a visit": case(
+        sun_up=True, anyone_home=False, alarm="armed_away", visits=(visit(),)
+    ),
+    "A person in the garden at night, all asleep, the alarm disarmed": case(
+        view=CameraView.PRIVATE, at=NIGHT, sun_up=False, anyone_home=True, alarm="disarmed"
+    ),
+    "A person on the pavement at night, the family away, the alarm armed away": case(
+        view=CameraView.PUBLIC, at=NIGHT, sun_up=False, anyone_home=False, alarm="armed_away"
     ),
     "A cat at night, nobody home": case(track("cat"), at=NIGHT, sun_up=False, anyone_home=False),
 }
@@ -106,9 +127,24 @@ HOUSES = st.builds(
     sun_up=KNOWN_OR_NOT,
     anyone_home=KNOWN_OR_NOT,
     alarm=st.sampled_from([*ALARMS, "armed_vacation", "pending", "arming", "disarming", None, "whatever"]),
-    doors_open=st.sampled_from([(), ("Door",)]),
+    alarm_changed_at=st.sampled_from([None, DAY - timedelta(minutes=5)]),
+    openings=st.lists(
+        st.builds(
+            Opening,
+            name=st.just("Door"),
+            open=st.booleans(),
+            lock=st.booleans(),
+            changed_at=st.sampled_from([None, DAY - timedelta(minutes=6), DAY - timedelta(minutes=1)]),
+        ),
+        max_size=2,
+    ).map(tuple),
+    people_arrived=st.sampled_from([(), ("Ann",)]),
+    visits=st.sampled_from([(), (visit(begin=-24, end=24),)]),
 )
-CASES = st.builds(lambda tracks, facts: replace(case(), tracks=tracks, house=facts), TRACKS, HOUSES)
+VIEWS = st.sampled_from([None, *CameraView])
+CASES = st.builds(
+    lambda tracks, facts, view: replace(case(), tracks=tracks, house=facts, view=view), TRACKS, HOUSES, VIEWS
+)
 
 
 def score(subject: Case) -> int:
@@ -179,15 +215,102 @@ def test_car_that_passes_by_day_stays_low(dwell: float, *, anyone_home: bool | N
 
 @given(CASES)
 def test_person_while_armed_away_is_at_least_high(subject: Case) -> None:
-    subject = replace(subject, tracks=(*subject.tracks, track()))
+    subject = replace(subject, tracks=(*subject.tracks, track()), view=CameraView.PRIVATE)
+    subject = with_house(subject, visits=(), people_arrived=())
     for alarm in ("armed_away", "armed_vacation", "pending"):
         assert score(with_house(subject, alarm=alarm)) >= 60
+
+
+@given(CASES)
+def test_person_while_the_alarm_is_triggered_is_critical(subject: Case) -> None:
+    subject = replace(subject, tracks=(*subject.tracks, track()))
     assert score(with_house(subject, alarm="triggered")) >= 85
+
+
+@given(CASES)
+def test_private_ground_is_never_less_than_an_entrance_nor_that_than_public_ground(subject: Case) -> None:
+    private, entrance, public = (
+        score(replace(subject, view=view)) for view in (CameraView.PRIVATE, CameraView.ENTRANCE, CameraView.PUBLIC)
+    )
+    assert public <= entrance <= private
+
+
+@given(CASES)
+def test_expected_visits_and_arrivals_never_raise_the_score(subject: Case) -> None:
+    alone = with_house(subject, visits=(), people_arrived=())
+    assert score(with_house(alone, visits=(visit(begin=-24, end=24),))) <= score(alone)
+    assert score(with_house(alone, people_arrived=("Ann",))) <= score(alone)
+
+
+AWAY: dict[str, Any] = {"sun_up": True, "anyone_home": False, "alarm": "armed_away"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"view": CameraView.PRIVATE}, True),
+        ({"view": CameraView.ENTRANCE}, False),
+        ({"view": CameraView.ENTRANCE, "sun_up": False}, True),
+        ({"view": CameraView.ENTRANCE, "at": NIGHT}, True),
+        ({"view": CameraView.PUBLIC, "sun_up": False}, False),
+        ({"visits": (visit(),)}, False),
+        ({"visits": (visit(begin=1, end=2),)}, True),
+        ({"visits": (visit(begin=-9, end=15, all_day=True),)}, True),
+        ({"visits": (visit(at=NIGHT),), "at": NIGHT, "sun_up": False}, True),
+        ({"people_arrived": ("Ann",)}, False),
+        ({"alarm": "armed_home"}, False),
+    ],
+)
+def test_when_nobody_should_be_there(changes: dict[str, Any], *, holds: bool) -> None:
+    harmless = replace(rules.assess(case()), analyzer="nemotron", risk_score=5)
+    view = changes.pop("view", None)
+    subject = case(view=view, **AWAY | changes)
+    assert rules.raise_to_floor(harmless, subject).risk_score == (60 if holds else 5)
+
+
+JUST_NOW = DAY - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("alarm", "since", "door", "holds"),
+    [
+        ("armed_away", None, opening(changed_at=JUST_NOW), True),
+        ("armed_vacation", None, opening(changed_at=JUST_NOW), True),
+        ("armed_night", DAY - timedelta(minutes=5), opening(changed_at=JUST_NOW), True),
+        ("armed_away", DAY, opening(changed_at=JUST_NOW), False),  # was open when the alarm was armed
+        ("armed_away", None, opening(), False),  # has been open for long
+        ("armed_away", None, opening(is_open=False, changed_at=JUST_NOW), False),
+        ("armed_away", None, opening(lock=True, changed_at=JUST_NOW), False),
+        ("pending", None, opening(changed_at=JUST_NOW), False),  # the entry delay runs: the alarm knows
+        ("armed_home", None, opening(changed_at=JUST_NOW), False),
+        ("disarmed", None, opening(changed_at=JUST_NOW), False),
+        (None, None, opening(changed_at=JUST_NOW), False),
+    ],
+)
+def test_what_a_forced_entry_is(alarm: str | None, since: datetime | None, door: Opening, *, holds: bool) -> None:
+    subject = case(track("car"), alarm=alarm, alarm_changed_at=since, openings=(door,))
+    assert (rules.assess(subject).risk_score >= 85) is holds
+
+
+@pytest.mark.parametrize("floor", Floor)
+def test_each_floor_can_be_switched_off(floor: Floor) -> None:
+    facts: dict[Floor, dict[str, Any]] = {
+        Floor.INTRUDER: {"alarm": "armed_away"},
+        Floor.FORCED_ENTRY: {"alarm": "armed_night", "openings": (opening(changed_at=JUST_NOW),)},
+        Floor.ALARM_TRIGGERED: {"alarm": "triggered"},
+    }
+    subject = case(view=CameraView.PRIVATE, **facts[floor])
+    harmless = replace(rules.assess(case()), analyzer="nemotron", risk_score=5)
+    others = replace(subject, floors=frozenset(Floor) - {floor})
+    assert rules.raise_to_floor(harmless, subject).risk_score >= 60
+    assert rules.raise_to_floor(harmless, others).risk_score == 5
+    assert rules.assess(others).risk_score < 85
 
 
 @given(TRACKS)
 def test_family_at_home_by_day_with_alarm_off_is_low(tracks: tuple[Track, ...]) -> None:
-    peaceful = case(*tracks, sun_up=True, anyone_home=True, alarm="disarmed", doors_open=("Terrace",))
+    peaceful = case(*tracks, sun_up=True, anyone_home=True, alarm="disarmed", openings=(opening("Terrace"),))
     assert rules.assess(peaceful).risk_score < 30
 
 

@@ -4,11 +4,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
-from ..models import Assessment, House, Track
+from ..models import Assessment, CameraView, Feedback, Floor, House, Incident, Topic, Track
 
-__all__ = ["AnalysisError", "AnalysisProblem", "Analyzer", "Case", "KeyFrame"]
+__all__ = [
+    "AnalysisError",
+    "AnalysisProblem",
+    "Analyzer",
+    "Brief",
+    "Case",
+    "Earlier",
+    "KeyFrame",
+    "PastFeedback",
+    "Place",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in the house something is."""
+
+    area_id: str | None = None
+    area: str = ""
+    """Its name."""
+    floor_id: str | None = None
+    floor: str = ""
+
+
+NOWHERE: Final = Place()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """An incident before this one."""
+
+    incident: Incident
+    camera_name: str
+    here: bool
+    """On the same camera; else on one nearby."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastFeedback:
+    """What people said of similar incidents: the same mark and the same words, so many times."""
+
+    feedback: Feedback
+    note: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +67,17 @@ class Case:
     house: House
     note: str | None = None
     """What the owner says of this camera: what is usual there, what matters."""
+    view: CameraView | None = None
+    """What the camera looks at; null when the owner does not say."""
+    place: Place = NOWHERE
+    earlier: tuple[Earlier, ...] = ()
+    """The last incidents here and nearby, the newest first."""
+    feedback: tuple[PastFeedback, ...] = ()
+    """What was said of similar ones, the most similar first."""
+    topics: frozenset[Topic] = frozenset(Topic)
+    """What a model may be told."""
+    floors: frozenset[Floor] = frozenset(Floor)
+    """The lowest scores that hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +87,21 @@ class KeyFrame:
     track_id: int
     captured_at: datetime
     jpeg: bytes = field(repr=False)
+    width: int = 0
+    height: int = 0
+    """Pixels; 0 when nobody measured them."""
+    moment: str = ""
+    """Why it was chosen: `first sight`, `closest`, `last sight`, or nothing of these."""
+    picture_id: int | None = None
+    """Its row in the store, which may keep it in a larger size; null when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """All that an analyzer is given of an incident."""
+
+    case: Case
+    pictures: list[KeyFrame]
 
 
 class AnalysisProblem(StrEnum):

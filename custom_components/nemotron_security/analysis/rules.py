@@ -1,18 +1,18 @@
 """The documented, deterministic score: what is announced at once, and what remains when no model judges.
 
 The score is the sum of the rows of `TABLE` that apply, each with the points of the most serious kind of object that
-took part, held between a floor and a ceiling (`LIMITS`). A fact that the house does not know adds nothing.
+took part, held between floors and ceilings (`LIMITS`). A fact that the house does not know adds nothing.
 docs/risk.md explains the table; a test holds both equal.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from ..models import ANIMALS, VEHICLES, Assessment, House, Track
+from ..models import ANIMALS, VEHICLES, Assessment, CameraView, Floor, House, Track
 from . import Case
 
 NAME: Final = "rules"
@@ -25,6 +25,8 @@ LONG_DWELL: Final = 120.0
 """Seconds."""
 
 _AWAY: Final = frozenset({"armed_away", "armed_vacation"})
+_GUARDED: Final = _AWAY | {"armed_night"}
+"""Nobody opens a door then without switching the alarm off."""
 _ARMED: Final = _AWAY | {"armed_home", "armed_night", "armed_custom_bypass", "pending", "triggered"}
 
 
@@ -57,12 +59,39 @@ class Facts:
     dwell: float
     """Seconds from first to last sight of that kind."""
     house: House
+    view: CameraView | None
 
     @property
     def night(self) -> bool:
         """Whether people usually sleep."""
         hour = self.house.at.hour
         return hour >= NIGHT_BEGINS or hour < NIGHT_ENDS
+
+    @property
+    def by_day(self) -> bool:
+        """Whether the sun is known to be up, at an hour at which people are about."""
+        return self.house.sun_up is True and not self.night
+
+    @property
+    def visit_expected(self) -> bool:
+        """Whether a calendar says that somebody comes at this hour; what lasts all day names no hour."""
+        at = self.house.at
+        return not self.night and any(
+            visit.begin <= at <= visit.end and not visit.all_day for visit in self.house.visits
+        )
+
+    @property
+    def forced_entry(self) -> bool:
+        """Whether a door or window was seen to open while the alarm was armed, and still is."""
+        house = self.house
+        armed_at = house.alarm_changed_at
+        return house.alarm in _GUARDED and any(
+            opening.open
+            and not opening.lock
+            and opening.changed_at is not None
+            and (armed_at is None or opening.changed_at >= armed_at)
+            for opening in house.openings
+        )
 
 
 class Points(NamedTuple):
@@ -84,6 +113,10 @@ class Row(NamedTuple):
     applies: Callable[[Facts], bool]
 
 
+def _at(view: CameraView) -> Callable[[Facts], bool]:
+    return lambda facts: facts.view is view
+
+
 def _alarm(*states: str) -> Callable[[Facts], bool]:
     return lambda facts: facts.house.alarm in states
 
@@ -100,12 +133,26 @@ TABLE: Final = (
     Row("animal", Points(0, 0, 0, 5), "an animal", lambda facts: facts.kind is Kind.ANIMAL),
     Row("two_persons", Points(5, 0, 0, 0), "two at once", lambda facts: facts.persons == 2),  # noqa: PLR2004
     Row("group", Points(10, 0, 0, 0), "three or more at once", lambda facts: facts.persons > 2),  # noqa: PLR2004
+    Row("private", Points(20, 6, 4, 0), "on private ground", _at(CameraView.PRIVATE)),
+    Row("public", Points(-15, -6, -4, -2), "on public ground", _at(CameraView.PUBLIC)),
+    Row(
+        "entrance_by_day",
+        Points(-15, -6, -4, -2),
+        "at an entrance by day",
+        lambda facts: facts.view is CameraView.ENTRANCE and facts.by_day,
+    ),
     Row("dwell", Points(5, 3, 2, 0), "it stays", lambda facts: DWELL <= facts.dwell < LONG_DWELL),
     Row("long_dwell", Points(10, 6, 4, 0), "it stays long", lambda facts: facts.dwell >= LONG_DWELL),
     Row("dark", Points(10, 4, 4, 2), "the sun is down", lambda facts: facts.house.sun_up is False),
     Row("night", Points(10, 4, 4, 2), "it is night", lambda facts: facts.night),
     Row("nobody_home", Points(15, 5, 4, 2), "nobody is home", lambda facts: facts.house.anyone_home is False),
     Row("someone_home", Points(-5, -2, -2, -1), "someone is home", lambda facts: facts.house.anyone_home is True),
+    Row(
+        "arrived",
+        Points(-10, -6, -4, -2),
+        "a resident has just come home",
+        lambda facts: bool(facts.house.people_arrived),
+    ),
     Row("disarmed", Points(-5, -2, -2, -1), "the alarm is disarmed", _alarm("disarmed")),
     Row("armed_home", Points(5, 2, 2, 0), "the alarm is armed home", _alarm("armed_home")),
     Row("armed_custom", Points(10, 4, 3, 1), "the alarm is armed", _alarm("armed_custom_bypass")),
@@ -125,23 +172,37 @@ class Limit(NamedTuple):
     highest: int
     words: str
     applies: Callable[[Facts], bool]
+    floor: Floor | None = None
+    """The floor that it is, if the user may switch it off."""
 
 
 def _peaceful(facts: Facts) -> bool:
     house = facts.house
-    return house.alarm == "disarmed" and house.anyone_home is True and house.sun_up is True and not facts.night
+    return house.alarm == "disarmed" and house.anyone_home is True and facts.by_day
+
+
+def _intruder(facts: Facts) -> bool:
+    """Whether a person is where and when, with the alarm armed, nobody has a plain reason to be."""
+    if facts.kind is not Kind.PERSON or facts.house.alarm not in _AWAY | {"pending"}:
+        return False
+    usual = facts.view is CameraView.PUBLIC or (facts.view is CameraView.ENTRANCE and facts.by_day)
+    return not (usual or facts.visit_expected or facts.house.people_arrived)
 
 
 LIMITS: Final = (
     Limit("peaceful_day", 0, 29, "the family is home by day with the alarm off", _peaceful),
+    Limit("public_ground", 0, 59, "anybody may be on public ground", _at(CameraView.PUBLIC)),
+    Limit("expected_visit", 0, 59, "a visit is expected at this hour", lambda facts: facts.visit_expected),
+    Limit("intruder", 60, 100, "a person while nobody should be there", _intruder, Floor.INTRUDER),
     Limit(
-        "intruder",
-        60,
+        "forced_entry",
+        85,
         100,
-        "a person while nobody should be there",
-        lambda facts: facts.kind is Kind.PERSON and facts.house.alarm in _AWAY | {"pending"},
+        "a door or window was opened while the alarm was armed",
+        lambda facts: facts.forced_entry,
+        Floor.FORCED_ENTRY,
     ),
-    Limit("alarm", 85, 100, "the alarm is triggered", _alarm("triggered")),
+    Limit("alarm_triggered", 85, 100, "the alarm is triggered", _alarm("triggered"), Floor.ALARM_TRIGGERED),
     Limit("only_animals", 0, 15, "only animals", lambda facts: facts.kind is Kind.ANIMAL),
 )
 
@@ -154,7 +215,7 @@ def assess(case: Case) -> Assessment:
     """
     facts = _facts(case)
     rows = [row for row in TABLE if row.applies(facts)]
-    score, bound = _bounded(sum(_points(row, facts) for row in rows), facts)
+    score, bound = _bounded(sum(_points(row, facts) for row in rows), facts, case.floors)
     return Assessment(
         analyzer=NAME,
         risk_score=score,
@@ -175,7 +236,7 @@ def _facts(case: Case) -> Facts:
     chosen = [track for track in case.tracks if kind_of(track.label) is kind]
     span = max(track.last_seen_at for track in chosen) - min(track.first_seen_at for track in chosen)
     persons = most_at_once(track for track in chosen if track.label == "person")
-    return Facts(kind, persons, span.total_seconds(), case.house)
+    return Facts(kind, persons, span.total_seconds(), case.house, case.view)
 
 
 def most_at_once(tracks: Iterable[Track]) -> int:
@@ -197,10 +258,12 @@ def _points(row: Row, facts: Facts) -> int:
     return int(getattr(row.points, facts.kind.value))
 
 
-def _bounded(total: int, facts: Facts) -> tuple[int, Limit | None]:
-    """Hold the sum within 0..100 and the limits; also return the limit that changed it."""
+def _bounded(total: int, facts: Facts, floors: Collection[Floor]) -> tuple[int, Limit | None]:
+    """Hold the sum within 0..100 and the limits that hold; also return the limit that changed it."""
     score, changed_by = min(max(total, 0), 100), None
     for limit in LIMITS:
+        if limit.floor is not None and limit.floor not in floors:
+            continue
         if limit.applies(facts) and not limit.lowest <= score <= limit.highest:
             score, changed_by = min(max(score, limit.lowest), limit.highest), limit
     return score, changed_by
@@ -208,7 +271,7 @@ def _bounded(total: int, facts: Facts) -> tuple[int, Limit | None]:
 
 def raise_to_floor(assessment: Assessment, case: Case) -> Assessment:
     """Return another analyzer's assessment, not below the floor that the facts of the house set."""
-    floor, bound = _bounded(0, _facts(case))
+    floor, bound = _bounded(0, _facts(case), case.floors)
     if bound is None or assessment.risk_score >= floor:
         return assessment
     words = f"Raised from {assessment.risk_score} to {floor}: {bound.words}."
@@ -232,7 +295,7 @@ def _summary(case: Case, facts: Facts) -> str:
     return f"{seen}; {circumstances}." if circumstances else f"{seen}."
 
 
-_TOLD_IN_SUMMARY: Final = frozenset(row.key for row in TABLE[8:])
+_TOLD_IN_SUMMARY: Final = frozenset(row.key for row in TABLE[11:])
 
 
 def _numbers(tracks: Iterable[Track]) -> dict[str, int]:

@@ -1,0 +1,172 @@
+"""Gathers all that an analyzer is given of an incident: the case and its key frames, as the user's settings want it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from ..const import (
+    CONF_CALENDARS,
+    CONF_CAMERA_ENTITY,
+    CONF_FLOORS,
+    CONF_KEY_FRAMES,
+    CONF_NOTE,
+    CONF_TOPICS,
+    CONF_VIEW,
+    DEFAULT_KEY_FRAMES,
+    DOMAIN,
+    SUBENTRY_CAMERA,
+)
+from ..models import CameraView, Floor, House, Incident, IncidentFilter, Topic, Track
+from ..store import Store
+from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place
+from .context import area_of_entity, async_visits, place
+from .feedback import MOST_LOOKED_AT, past_feedback
+from .keyframes import choose, scaled
+from .rules import Kind, kind_of
+
+HISTORY: Final = timedelta(hours=24)
+MOST_EARLIER: Final = 6
+"""Incidents before this one that are told."""
+
+
+class Briefing:
+    """Reads the entry's settings, the registries, the calendars and the store; as they are now."""
+
+    def __init__(
+        self, hass: HomeAssistant, entry: ConfigEntry, store: Store, camera_name: Callable[[str], str]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            hass: Home Assistant.
+            entry: whose options and cameras count.
+            store: where the incidents and their pictures are.
+            camera_name: gives the name of a camera by its id.
+        """
+        self._hass = hass
+        self._entry = entry
+        self._store = store
+        self._camera_name = camera_name
+
+    @callback
+    def settled(self, case: Case) -> Case:
+        """Return the case with what the user set for its camera, and with the floors and topics that the user chose."""
+        options, camera = self._entry.options, self._camera(case.camera_id)
+        return replace(
+            case,
+            note=camera.get(CONF_NOTE) or None,
+            view=CameraView(camera[CONF_VIEW]) if camera.get(CONF_VIEW) else None,
+            place=self._place(case.camera_id),
+            topics=frozenset(map(Topic, options.get(CONF_TOPICS, Topic))),
+            floors=frozenset(map(Floor, options.get(CONF_FLOORS, Floor))),
+        )
+
+    async def async_brief(self, incident: Incident, house: House) -> Brief:
+        """Return what an analyzer is given of an incident.
+
+        Args:
+            incident: as it is stored now.
+            house: what the house knew when it happened.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        tracks = tuple(await self._store.async_tracks(incident.id))
+        case = self.settled(
+            Case(
+                camera_id=incident.camera_id,
+                camera_name=self._camera_name(incident.camera_id),
+                started_at=incident.started_at,
+                tracks=tracks,
+                house=house,
+            )
+        )
+        return Brief(await self._async_completed(case, incident), await self._async_pictures(incident.id, tracks))
+
+    async def _async_completed(self, case: Case, incident: Incident) -> Case:
+        visits = case.house.visits
+        feedback: tuple[PastFeedback, ...] = ()
+        if Topic.CALENDARS in case.topics and (calendars := self._entry.options.get(CONF_CALENDARS)):
+            visits = await async_visits(self._hass, calendars, case.started_at)
+        if Topic.FEEDBACK in case.topics:
+            feedback = past_feedback(incident, await self._async_reviewed(incident), case.house.at.tzinfo)
+        return replace(
+            case,
+            house=replace(case.house, visits=visits),
+            earlier=await self._async_earlier(incident, case.place) if Topic.HISTORY in case.topics else (),
+            feedback=feedback,
+        )
+
+    async def _async_reviewed(self, incident: Incident) -> list[Incident]:
+        """Return incidents with something in common on which somebody said something."""
+        wanted = IncidentFilter(reviewed=True, labels=frozenset(incident.labels))
+        return await self._store.async_incidents(wanted, limit=MOST_LOOKED_AT)
+
+    async def _async_earlier(self, incident: Incident, here: Place) -> tuple[Earlier, ...]:
+        cameras = frozenset({incident.camera_id, *self._nearby(incident.camera_id, here)})
+        wanted = IncidentFilter(camera_ids=cameras, since=incident.started_at - HISTORY)
+        found = await self._store.async_incidents(wanted, before_id=incident.id, limit=MOST_EARLIER)
+        return tuple(
+            Earlier(
+                incident=other,
+                camera_name=self._camera_name(other.camera_id),
+                here=other.camera_id == incident.camera_id,
+            )
+            for other in found
+        )
+
+    def _nearby(self, camera_id: str, here: Place) -> list[str]:
+        """Return the other cameras of the same area or floor."""
+        others = [subentry.subentry_id for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)]
+        return [other for other in others if other != camera_id and _is_near(here, self._place(other))]
+
+    def _camera(self, camera_id: str) -> Mapping[str, Any]:
+        subentry = self._entry.subentries.get(camera_id)
+        return subentry.data if subentry else {}
+
+    def _place(self, camera_id: str) -> Place:
+        """Return where a camera is: its own device's area, else that of the camera entity that it watches."""
+        device = dr.async_get(self._hass).async_get_device_by_identifier((DOMAIN, camera_id), self._entry.entry_id)
+        area_id = device.area_id if device else None
+        if not area_id and (entity_id := self._camera(camera_id).get(CONF_CAMERA_ENTITY)):
+            area_id = area_of_entity(self._hass, entity_id)
+        return place(self._hass, area_id)
+
+    async def _async_pictures(self, incident_id: int, tracks: tuple[Track, ...]) -> list[KeyFrame]:
+        """Return the key frames, in the order of their times; what is gone or damaged is left out."""
+        most = int(self._entry.options.get(CONF_KEY_FRAMES, DEFAULT_KEY_FRAMES))
+        if not most:
+            return []
+        kinds = list(Kind)
+        importance = {track.track_id: len(kinds) - kinds.index(kind_of(track.label)) for track in tracks}
+        key_frames = []
+        for picture, moment in choose(await self._store.async_pictures(incident_id), importance, most):
+            if not (jpeg := await self._store.async_read_picture(picture.id)):
+                continue
+            try:
+                fitting = await asyncio.to_thread(scaled, jpeg)
+            except OSError:
+                continue
+            key_frames.append(
+                KeyFrame(
+                    track_id=picture.track_id,
+                    captured_at=picture.captured_at,
+                    jpeg=fitting.jpeg,
+                    width=fitting.width,
+                    height=fitting.height,
+                    moment=moment,
+                    picture_id=picture.id if fitting.jpeg is jpeg else None,
+                )
+            )
+        return key_frames
+
+
+def _is_near(one: Place, other: Place) -> bool:
+    same_area = one.area_id is not None and one.area_id == other.area_id
+    return same_area or (one.floor_id is not None and one.floor_id == other.floor_id)
