@@ -30,6 +30,7 @@ from .house import (
     CAMERA,
     async_report,
     async_set_up,
+    async_settle,
     async_until,
     frame,
     make_entry,
@@ -118,6 +119,23 @@ async def test_notification_with_picture(hass: HomeAssistant, entry: MockConfigE
     assert await hass.config_entries.async_reload(entry.entry_id)
     await hass.async_block_till_done()
     assert calls == []
+
+
+async def test_mark_as_harmless(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    calls = async_mock_service(hass, "notify", "mobile_app_phone")
+    both = ["Ask about the front door", "Harmless, says the phone"]
+    assert await async_setup_component(hass, "automation", {"automation": [AUTOMATIONS[alias] for alias in both]})
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now))
+    (call,) = calls
+    (button,) = call.data["data"]["actions"]
+    hass.bus.async_fire("mobile_app_notification_action", {"action": "SOMETHING_ELSE"})
+    hass.bus.async_fire("mobile_app_notification_action", {"action": button["action"]})
+    await async_settle(hass, entry)
+    (incident,) = await entry.runtime_data.store.async_incidents()
+    assert button["action"] == f"NEMOTRON_HARMLESS_{incident.id}"
+    assert incident.reviewed_at is not None
+    assert incident.feedback == "false_alarm"
 
 
 async def test_light_while_somebody_is_there_at_night(hass: HomeAssistant, entry: MockConfigEntry) -> None:

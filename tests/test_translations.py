@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from custom_components.nemotron_security import (
     binary_sensor,
@@ -18,10 +19,11 @@ from custom_components.nemotron_security import (
     event,
     image,
     sensor,
+    services,
     switch,
 )
 from custom_components.nemotron_security.coordinator import IncidentChange
-from custom_components.nemotron_security.models import ConnectionQuality, RiskLevel
+from custom_components.nemotron_security.models import ConnectionQuality, Feedback, RiskLevel
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Problem
 
@@ -141,7 +143,19 @@ def test_selectors() -> None:
         "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON},
         "source": set(config_flow.SOURCES),
         "label": set(config_flow.SECURITY_LABELS),
+        "feedback": set(Feedback),
     }
+
+
+def test_services() -> None:
+    described = yaml.safe_load((PACKAGE / "services.yaml").read_text())
+    names = {services.SERVICE_REVIEW_INCIDENT}
+    assert set(described) == set(TRANSLATIONS["services"]) == set(ICONS["services"]) == names
+    (fields,) = (service["fields"] for service in described.values())
+    (texts,) = (service["fields"] for service in TRANSLATIONS["services"].values())
+    assert set(fields) == set(texts) == schema_keys(services.REVIEW_SCHEMA)
+    assert all(set(text) == {"name", "description"} for text in texts.values())
+    assert fields["feedback"]["selector"]["select"]["options"] == list(Feedback)
 
 
 CAMERA_KEYS = {const.CONF_LABELS, const.CONF_DETECT, "name"}

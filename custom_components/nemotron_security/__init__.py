@@ -8,7 +8,7 @@ from homeassistant.exceptions import ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import http_api, websocket_api
+from . import http_api, services, websocket_api
 from .const import DOMAIN
 from .feeds import async_follow_renames
 from .runtime import NemotronSecurityConfigEntry, Runtime
@@ -30,6 +30,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Register what does not belong to an entry."""
     websocket_api.async_register(hass)
     http_api.async_register(hass)
+    services.async_register(hass)
     return True
 
 

@@ -58,6 +58,7 @@ class IncidentEvent(CameraBoundEntity, EventEntity):
                 "risk_level": incident.risk_level,
                 "title": incident.title,
                 "summary": incident.summary,
+                "reviewed": incident.reviewed_at is not None,
             },
         )
         self.async_write_ha_state()
