@@ -3,13 +3,19 @@
 # Before anything of Home Assistant: else the test harness' own custom_components is the one that is found.
 import custom_components  # noqa: F401  # isort: skip
 
+from collections.abc import Iterator
+import ctypes
 import logging
+from pathlib import Path
 
+import pynvml
 import pytest
 from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
 from syrupy.assertion import SnapshotAssertion
 
 from custom_components.nemotron_security.vision.executor import Executor
+
+from .gpu import fake
 
 # The harness has every SQL statement logged, for the tests of Home Assistant's recorder.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
@@ -17,9 +23,15 @@ logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
 
 @pytest.fixture(autouse=True)
 def _enable_our_integration(request: pytest.FixtureRequest) -> None:
-    """Let Home Assistant load the integration, in the tests that have a Home Assistant; no other test makes one."""
+    """Let Home Assistant load the integration, in the tests that have a Home Assistant; no other test makes one.
+
+    It sees no GPU of this machine's: the tests are the same everywhere.
+    """
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+        if "driver" not in request.fixturenames:
+            request.getfixturevalue("monkeypatch").setattr(pynvml, "CDLL", fake.absent)
+            fake.forget()
 
 
 @pytest.fixture
@@ -42,3 +54,21 @@ def silent_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     """Serialise states and registry entries as Home Assistant does, without ids and times."""
     return snapshot.use_extension(HomeAssistantSnapshotExtension)
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """Compile and load NVIDIA's library without a GPU, once."""
+    if fake.compiler() is None:
+        pytest.skip("no C compiler")
+    return fake.load(fake.build(tmp_path_factory.mktemp("nvml")))
+
+
+@pytest.fixture
+def driver(nvml_library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake.FakeDriver]:
+    """A driver with no GPU yet."""
+    script = tmp_path / "nvml.script"
+    monkeypatch.setenv("FAKE_NVML", str(script))
+    fake.forget()
+    yield fake.FakeDriver(script, nvml_library)
+    fake.forget()

@@ -23,6 +23,7 @@ from custom_components.nemotron_security import (
     switch,
 )
 from custom_components.nemotron_security.coordinator import IncidentChange
+from custom_components.nemotron_security.gpu import GpuProblem
 from custom_components.nemotron_security.models import ConnectionQuality, Feedback, RiskLevel
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Problem
@@ -102,7 +103,7 @@ def test_icons_are_of_the_icon_set_of_home_assistant() -> None:
 
 def test_issues() -> None:
     issues = TRANSLATIONS["issues"]
-    assert set(issues) == {*Problem, *StoreProblem}
+    assert set(issues) == {*Problem, *StoreProblem, *GpuProblem}
     for key, issue in issues.items():
         assert set(issue) == {"title", "description"}
         used = set(PLACEHOLDER.findall(issue["title"] + issue["description"]))
@@ -111,6 +112,8 @@ def test_issues() -> None:
             allowed |= {"path"}
         elif key in CAMERA_PROBLEMS:
             allowed |= {"camera"}
+        elif key in set(GpuProblem):
+            allowed |= {"source"}
         assert used == allowed, key
 
 

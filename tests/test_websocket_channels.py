@@ -26,12 +26,22 @@ from custom_components.nemotron_security.const import (
     SOURCE_FILE,
     SUBENTRY_CAMERA,
 )
+from custom_components.nemotron_security.health import BEATS
 from custom_components.nemotron_security.models import Assessment, Box, CameraStatus, GpuStats, Incident, Track
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store
-from custom_components.nemotron_security.vision.messages import CameraState, FrameTracks, TrackState
+from custom_components.nemotron_security.vision.messages import (
+    CameraReport,
+    CameraState,
+    DetectorState,
+    FrameTracks,
+    Heartbeat,
+    TrackState,
+)
 from custom_components.nemotron_security.websocket_api import async_register
 from custom_components.nemotron_security.websocket_api.client import MAXIMUM_WAITING
+
+from .gpu.fake import GPU, FakeDriver
 
 DOOR = "01JDOOR0000000000000000000"
 YARD = "01JYARD0000000000000000000"
@@ -116,6 +126,19 @@ def see_person(runtime: Runtime, camera_id: str = DOOR, *, track_id: int = 1, at
     runtime._handle_report(
         FrameTracks(camera_id=camera_id, frame_id=track_id, captured_at=at, width=1280, height=720, tracks=(track,))
     )
+
+
+def infer(runtime: Runtime, *, fps: float) -> None:
+    """Report that so many frames a second went through the detector, of both cameras together."""
+    runtime._handle_report(DetectorState(problem=None))
+    for beat in range(BEATS):
+        reports = tuple(
+            CameraReport(camera_id=camera_id, fps=5.0, inference_fps=fps / 2, last_frame_at=float(beat))
+            for camera_id in (DOOR, YARD)
+        )
+        runtime._handle_report(
+            Heartbeat(at=float(beat), cameras=reports, inference_ms_p50=9.0, inference_ms_p95=12.0, rss=1)
+        )
 
 
 def change_status(runtime: Runtime, status: CameraStatus, camera_id: str = DOOR) -> None:
@@ -378,14 +401,16 @@ class TestWebSocketSystemChannel:
         await left_alone(runtime.system)
 
     async def test_system_websocket_receive_gpu_stats(
-        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+        self, runtime: Runtime, driver: FakeDriver, hass_ws_client: WebSocketGenerator
     ) -> None:
+        driver.gpus(GPU, temperature=None)
         client = await hass_ws_client()
         seq = (await subscribe_system(client))["seq"]
-        assert runtime.system.broadcast_gpu_stats(GPU_STATS) == 1
+        await runtime.gpus.async_start()
         event = await receive_event(client)
         assert (event["type"], event["seq"]) == ("gpu_stats", seq + 1)
-        assert event["data"]["gpu_utilization"] == 41.5
+        assert (event["data"]["gpu_id"], event["data"]["name"]) == (GPU, "NVIDIA T4")
+        assert event["data"]["gpu_utilization"] == 41.0
         assert event["data"]["temperature"] is None
 
     async def test_system_websocket_receive_camera_status(
@@ -428,17 +453,19 @@ class TestWebSocketSystemChannel:
         assert (await receive_event(client, "gpu_stats"))["data"]["gpu_id"] == "GPU-1"
 
     async def test_system_websocket_message_format_gpu_stats(
-        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+        self, runtime: Runtime, driver: FakeDriver, hass_ws_client: WebSocketGenerator
     ) -> None:
+        driver.gpus(GPU)
         client = await hass_ws_client()
         await subscribe_system(client)
-        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        infer(runtime, fps=19.8)
+        await runtime.gpus.async_start()
         event = await receive_event(client, "gpu_stats")
         data = event["data"]
         assert event.keys() == {"type", "data", "seq"}
-        assert type(data["gpu_utilization"]) is type(data["inference_fps"]) is float
+        assert type(data["gpu_utilization"]) is type(data["temperature"]) is type(data["inference_fps"]) is float
         assert type(data["memory_used"]) is type(data["memory_total"]) is int
-        assert data["temperature"] is None
+        assert data["inference_fps"] == pytest.approx(19.8)
         assert is_utc(data["recorded_at"])
 
     async def test_system_websocket_message_format_camera_status(

@@ -208,6 +208,7 @@ class Broadcaster:
     def __init__(self) -> None:
         """Begin without clients."""
         self._clients: dict[Client, None] = {}  # a set that keeps its order: first come, first served
+        self._audience_listener: Callable[[], None] | None = None
         self._seq = time.time_ns() // 1_000_000
 
     @property
@@ -223,14 +224,24 @@ class Broadcaster:
     def connect(self, client: Client) -> None:
         """Send the client what happens from now on; once, however often it connects."""
         self._clients[client] = None
+        self._audience_changed()
 
     def disconnect(self, client: Client) -> None:
         """Send the client nothing more."""
         self._clients.pop(client, None)
+        self._audience_changed()
+
+    def watch_audience(self, listener: Callable[[], None] | None) -> None:
+        """Call the listener, the only one, whenever somebody comes or goes; null ends that."""
+        self._audience_listener = listener
 
     def is_connected(self, client: Client) -> bool:
         """Whether the client listens."""
         return client in self._clients
+
+    def _audience_changed(self) -> None:
+        if self._audience_listener is not None:
+            self._audience_listener()
 
     def _next(self) -> int:
         """Return the number of the channel's next message."""

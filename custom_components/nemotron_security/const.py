@@ -32,8 +32,13 @@ CONF_KEY_FRAMES: Final = "key_frames"
 CONF_FLOORS: Final = "floors"
 """Option: the facts that set a lowest score."""
 DEFAULT_KEY_FRAMES: Final = 4
+CONF_GPU_INTERVAL: Final = "gpu_interval"
+CONF_GPU_URLS: Final = "gpu_urls"
+"""Option: metrics end-points of other machines with GPUs. Holds secrets."""
 DEFAULT_QUIET_TIME: Final = 10
 DEFAULT_MAXIMUM_LENGTH: Final = 300
+DEFAULT_GPU_INTERVAL: Final = 5
+"""Seconds."""
 
 # Camera subentry
 SUBENTRY_CAMERA: Final = "camera"

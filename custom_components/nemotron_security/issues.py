@@ -8,6 +8,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
 
 from .const import DOMAIN
+from .gpu import GpuProblem
 from .models import Problem
 
 # These come and go by themselves (a camera restarts, a network hiccups): nobody is asked before they last.
@@ -18,6 +19,10 @@ TRANSIENT = frozenset(
         Problem.SOURCE_ENDED,
         Problem.CAMERA_UNAVAILABLE,
         Problem.WORKER_DOWN,
+        GpuProblem.NO_DRIVER,
+        GpuProblem.HUNG,
+        GpuProblem.UNREACHABLE,
+        GpuProblem.BAD_ANSWER,
     }
 )
 PATIENCE = timedelta(minutes=5)
@@ -35,7 +40,7 @@ class Issues:
 
     @callback
     def async_set(self, thing: str, problem: str | None, placeholders: Mapping[str, str] | None = None) -> None:
-        """Say what is wrong with a thing (a camera's id, `detector`, `store`), or that nothing is.
+        """Say what is wrong with a thing (a camera's id, `detector`, `store`, `gpu_...`), or that nothing is.
 
         What may pass by itself has to last: as long as the thing has not worked in between, whatever its words.
         """

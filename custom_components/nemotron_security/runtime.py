@@ -35,6 +35,7 @@ from .const import (
 )
 from .coordinator import CameraCoordinator
 from .feeds import CameraFeed, CameraSettings
+from .gpus import GpuMonitor
 from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import Issues
@@ -107,6 +108,13 @@ class Runtime:
                 )
             )
         self.health = PipelineHealth(hass, entry, store, infers=self._infers, on_camera=self._handle_camera_figures)
+        self.gpus = GpuMonitor(
+            hass,
+            entry,
+            system=self.system,
+            issues=self.issues,
+            inference_fps=lambda: self.health.data.inference_fps,
+        )
         self._settings: dict[str, CameraSettings] = {}
         self._feeds: dict[str, CameraFeed] = {}
         self._adders: list[CameraAdder] = []
@@ -135,6 +143,7 @@ class Runtime:
         )
         self._load_detector()
         await self.health.async_start()
+        await self.gpus.async_start()
         await self.executor.async_start()
         await self.async_sync_cameras()
 
@@ -144,6 +153,7 @@ class Runtime:
         async with self._changing:
             for feed in self._feeds.values():
                 await feed.async_stop()
+        await self.gpus.async_stop()
         await self.executor.async_stop()
         for analyst in self._analysts:
             await analyst.async_stop()
@@ -169,6 +179,7 @@ class Runtime:
         """Bring what runs in line with what the entry says now."""
         quiet_time, maximum_length = _incident_times(self._entry)
         self.incidents.set_options(quiet_time=quiet_time, maximum_length=maximum_length)
+        self.gpus.async_follow_options()
         self._load_detector()
         await self.async_sync_cameras()
 

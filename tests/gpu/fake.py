@@ -76,6 +76,11 @@ def forget() -> None:
     pynvml._nvmlGetFunctionPointer_cache.clear()
 
 
+def absent(name: str) -> ctypes.CDLL:
+    """Stand for the loading of a library on a machine that has none."""
+    raise OSError(f"{name}: cannot open shared object file: No such file or directory")
+
+
 class FakeDriver:
     """What the library answers, changed as a test goes on."""
 

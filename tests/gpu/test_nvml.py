@@ -272,10 +272,7 @@ async def test_the_driver_is_updated_under_us(
 
 
 async def test_without_a_library(monkeypatch: pytest.MonkeyPatch, source: NvmlSource) -> None:
-    def absent(name: str) -> object:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(pynvml, "CDLL", absent)
+    monkeypatch.setattr(pynvml, "CDLL", fake.absent)
     assert await problem_of(source) is GpuProblem.NO_DRIVER
 
 
