@@ -1,0 +1,74 @@
+"""The benchmark that needs a real Home Assistant and many clients, in small."""
+
+from concurrent.futures import ThreadPoolExecutor
+import math
+import socket
+
+import pytest
+
+from benchmarks import _audience
+from benchmarks.fanout import Plan, measure_fanout
+
+
+async def test_fanout_measures_every_way() -> None:
+    plan = Plan(
+        paces={1: (3, 0.01), 3: (3, 0.01)},
+        rounds=2,
+        burst=3,
+        stalled_clients=3,
+        stalled_pairs=1,
+        settle=0.0,
+        idle=0.1,
+    )
+    figures = await measure_fanout(plan)
+    costs = {f"{way}cpu_us_{clients}" for way in ("", "core_", "naive_") for clients in (1, 3)}
+    bursts = {f"{kind}burst_{way}cpu_us" for kind in ("", "coalesced_") for way in ("", "core_", "naive_")}
+    assert costs | bursts <= figures.keys()
+    assert {
+        "handover_us",
+        "ratio_vs_core",
+        "ratio_vs_naive",
+        "p50_ms_3",
+        "p99_ms_3",
+        "stalled_delay_ms",
+    } <= figures.keys()
+    assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
+    assert 0 < figures["p50_ms_3"] <= figures["p99_ms_3"]
+
+
+def incident_frame(*numbers: int) -> bytes:
+    """Return a server's frame with these incidents; several are coalesced into one."""
+    messages = b",".join(b'{"data":{"id":%d,"camera_id":"door"}}' % number for number in numbers)
+    content = b"[" + messages + b"]" if len(numbers) > 1 else messages
+    return b"\x81\x7e" + len(content).to_bytes(2) + content
+
+
+@pytest.mark.parametrize(
+    ("frames", "problem"),
+    [
+        ((incident_frame(1), incident_frame(2, 3)), None),
+        ((incident_frame(1), incident_frame(1, 2)), "1 came out of order"),
+        ((incident_frame(1), incident_frame(3)), "3 came out of order"),
+        ((incident_frame(1), incident_frame(2)), "1 of 3 messages did not come"),
+    ],
+)
+def test_audience_checks_what_it_hears(
+    frames: tuple[bytes, ...], problem: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_audience, "WAIT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        port = server.getsockname()[1]
+        opened = pool.submit(_audience.Listener, port, "/")
+        peer, _ = server.accept()
+        with peer:
+            assert b"Upgrade: websocket" in peer.recv(4096)
+            peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + frames[0])
+            audience = _audience.Audience(port, token="")
+            audience.add("naive", opened.result())
+            audience.expect("naive", 1, 3)
+            peer.sendall(b"".join(frames[1:]))
+            if problem is None:
+                assert list(audience.hear("naive", 3).numbers) == [1, 2, 3]
+            else:
+                with pytest.raises(_audience.AudienceError, match=problem):
+                    audience.hear("naive", 3)
