@@ -22,7 +22,8 @@ from pytest_homeassistant_custom_component.common import (
 )
 import yaml
 
-from custom_components.nemotron_security.const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from custom_components.nemotron_security.const import DOMAIN, EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from custom_components.nemotron_security.models import Assessment
 from custom_components.nemotron_security.vision.messages import CameraState, CameraStatus, Problem
 
 from .house import (
@@ -136,6 +137,26 @@ async def test_mark_as_harmless(hass: HomeAssistant, entry: MockConfigEntry) -> 
     assert button["action"] == f"NEMOTRON_HARMLESS_{incident.id}"
     assert incident.reviewed_at is not None
     assert incident.feedback == "false_alarm"
+
+
+async def test_what_was_reviewed_is_no_news(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    calls = async_mock_service(hass, "notify", "mobile_app_phone")
+    both = ["Serious incident at the front door", "Any critical incident"]
+    assert await async_setup_component(hass, "automation", {"automation": [AUTOMATIONS[alias] for alias in both]})
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now), at=now))
+    (incident,) = await entry.runtime_data.store.async_incidents()
+    verdict = Assessment(
+        analyzer="nemotron", risk_score=90, title="Burglar", summary="", reasoning=None, created_at=dt_util.utcnow()
+    )
+    await entry.runtime_data.incidents.async_apply(incident.id, verdict)
+    await async_settle(hass, entry)
+    assert len(calls) == 2
+    review = {"incident_id": incident.id, "feedback": "serious"}
+    await hass.services.async_call(DOMAIN, "review_incident", review, blocking=True)
+    await async_settle(hass, entry)
+    assert hass.states.get("event.front_door_incident").attributes["reviewed"] is True  # type: ignore[union-attr]
+    assert len(calls) == 2
 
 
 async def test_light_while_somebody_is_there_at_night(hass: HomeAssistant, entry: MockConfigEntry) -> None:

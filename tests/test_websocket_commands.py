@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 import json
-from pathlib import Path
-import re
 from typing import Any
 
 from homeassistant.core import HomeAssistant
@@ -25,6 +23,7 @@ from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.vision.messages import CameraReport, CameraState, CameraStatus, Heartbeat
 
 from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, frame, jpeg, make_entry, online, person
+from .test_websocket_channels import examples
 
 type Ask = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -40,7 +39,6 @@ EVERY_COMMAND: dict[str, dict[str, Any]] = {
     CAMERAS: {},
     STATUS: {"camera_id": DOOR},
 }
-DOCUMENTATION = Path(__file__).parents[1] / "docs" / "websocket-api.md"
 READ, CONTROL = {"read": True}, {"control": True}
 
 
@@ -640,13 +638,6 @@ async def test_store_that_does_not_answer(
 
 
 # --- the documentation -----------------------------------------------------------------------------------------------
-
-
-def examples() -> list[dict[str, Any]]:
-    """Return the JSON examples of the documentation."""
-    return [
-        json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENTATION.read_text("utf-8"), re.DOTALL)
-    ]
 
 
 def shape(value: Any, shown: Any) -> Any:
