@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import json
 from pathlib import Path
 import re
-from threading import Event
+import socket
 import time
 from typing import Any
 
+from homeassistant.components.websocket_api.const import MAX_PENDING_MSG
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
@@ -18,7 +19,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
 
-from custom_components.nemotron_security.broadcasters import Broadcaster, PartState, PipelineStatus
+from custom_components.nemotron_security.broadcasters import HISTORY, Broadcaster, PartState, PipelineStatus
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
     CONF_SOURCE,
@@ -26,6 +27,7 @@ from custom_components.nemotron_security.const import (
     SOURCE_FILE,
     SUBENTRY_CAMERA,
 )
+from custom_components.nemotron_security.episodes import DETECTIONS_PER_SECOND
 from custom_components.nemotron_security.health import BEATS
 from custom_components.nemotron_security.models import Assessment, Box, CameraStatus, GpuStats, Incident, Track
 from custom_components.nemotron_security.runtime import Runtime
@@ -39,7 +41,12 @@ from custom_components.nemotron_security.vision.messages import (
     TrackState,
 )
 from custom_components.nemotron_security.websocket_api import async_register
-from custom_components.nemotron_security.websocket_api.client import MAXIMUM_WAITING
+from custom_components.nemotron_security.websocket_api.client import (
+    MAXIMUM_BACKLOG,
+    MAXIMUM_WAITING,
+    Subscription,
+    queued,
+)
 
 from .gpu.fake import GPU, FakeDriver
 
@@ -108,10 +115,9 @@ async def runtime(hass: HomeAssistant, entry: MockConfigEntry, tmp_path: Path) -
     await runtime.async_stop()
 
 
-def see_person(runtime: Runtime, camera_id: str = DOOR, *, track_id: int = 1, at: float | None = None) -> None:
-    """Report one frame in which the tracker confirmed a person."""
-    at = time.time() if at is None else at
-    track = TrackState(
+def person(track_id: int, at: float) -> TrackState:
+    """Return what the tracker says of a person whom it confirmed."""
+    return TrackState(
         track_id=track_id,
         label="person",
         confidence=0.87,
@@ -123,9 +129,24 @@ def see_person(runtime: Runtime, camera_id: str = DOOR, *, track_id: int = 1, at
         moved=True,
         stationary=False,
     )
+
+
+def see(runtime: Runtime, *tracks: TrackState, camera_id: str, at: float) -> None:
+    """Report one frame."""
     runtime._handle_report(
-        FrameTracks(camera_id=camera_id, frame_id=track_id, captured_at=at, width=1280, height=720, tracks=(track,))
+        FrameTracks(camera_id=camera_id, frame_id=1, captured_at=at, width=1280, height=720, tracks=tracks)
     )
+
+
+def see_person(runtime: Runtime, camera_id: str = DOOR, *, track_id: int = 1, at: float | None = None) -> None:
+    """Report one frame with a person."""
+    at = time.time() if at is None else at
+    see(runtime, person(track_id, at), camera_id=camera_id, at=at)
+
+
+def see_people(runtime: Runtime, count: int, *, at: float) -> None:
+    """Report one frame with many."""
+    see(runtime, *(person(track_id, at) for track_id in range(count)), camera_id=DOOR, at=at)
 
 
 def infer(runtime: Runtime, *, fps: float) -> None:
@@ -146,12 +167,14 @@ def change_status(runtime: Runtime, status: CameraStatus, camera_id: str = DOOR)
     runtime._handle_report(CameraState(camera_id=camera_id, status=status, at=time.time()))
 
 
-async def stored_incident(runtime: Runtime, camera_id: str = DOOR) -> Incident:
+async def stored_incident(
+    runtime: Runtime, camera_id: str = DOOR, *, label: str = "person", score: int = 40
+) -> Incident:
     """Store an incident without announcing it."""
     now = datetime.now(UTC)
     track = Track(
         track_id=time.time_ns(),
-        label="person",
+        label=label,
         confidence=0.9,
         first_seen_at=now,
         last_seen_at=now,
@@ -160,9 +183,21 @@ async def stored_incident(runtime: Runtime, camera_id: str = DOOR) -> Incident:
         frame_height=720,
     )
     assessment = Assessment(
-        analyzer="rules", risk_score=40, title="Person", summary="A person.", reasoning=None, created_at=now
+        analyzer="rules", risk_score=score, title="Person", summary="A person.", reasoning=None, created_at=now
     )
     return await runtime.store.async_start_incident(camera_id, [track], started_at=now, assessment=assessment)
+
+
+def hold_reading(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let the store take its time to read incidents: until the event is set."""
+    read, go_on = runtime.store.async_incidents, asyncio.Event()
+
+    async def read_later(*args: Any, **kwargs: Any) -> list[Incident]:
+        await go_on.wait()
+        return await read(*args, **kwargs)
+
+    monkeypatch.setattr(runtime.store, "async_incidents", read_later)
+    return go_on
 
 
 # --- a client ---------------------------------------------------------------------------------------------------------
@@ -182,6 +217,17 @@ async def receive_bytes(client: MockHAClientWebSocket) -> tuple[str, str]:
     match = re.fullmatch(r'\{"id":(\d+),(.*)', frame, re.DOTALL)
     assert match
     return match[1], match[2]
+
+
+def stop_reading(client: MockHAClientWebSocket) -> asyncio.Transport:
+    """Let the client leave in the network's buffers what comes, and keep its own small."""
+    connection = client._response.connection
+    assert connection is not None
+    transport = connection.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    transport.pause_reading()
+    return transport
 
 
 async def ask(client: MockHAClientWebSocket, command: str, **options: Any) -> dict[str, Any]:
@@ -552,12 +598,24 @@ class TestWebSocketErrorHandling:
             {"replay": 1.5},
             {"since": -1},
             {"since": None},
+            {"replay": True},
             {"camera": "door"},
+            {"cameras": []},
+            {"cameras": DOOR},
+            {"labels": []},
+            {"labels": [""]},
+            {"minimum_risk": -1},
+            {"minimum_risk": 101},
+            {"minimum_risk": True},
+            {"types": []},
+            {"types": ["gpu_stats"]},
         ]
         for options in malformed:
             answer = await ask(client, EVENTS, **options)
             assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
-        assert (await ask(client, SYSTEM, since=0))["error"]["code"] == "invalid_format"
+        for options in ({"since": 0}, {"labels": ["person"]}, {"cameras": []}, {"types": ["detection"]}):
+            answer = await ask(client, SYSTEM, **options)
+            assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
         assert runtime.events.connections == runtime.system.connections == 0
         await subscribe(client, EVENTS)
         see_person(runtime)
@@ -691,18 +749,18 @@ class TestReplay:
         assert (await subscribe(client, EVENTS, since=runtime.events.seq, replay=10))["complete"]
         await nothing_waits(client)
 
-    async def test_events_during_replay_come_once(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+    async def test_events_during_replay_come_once(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before, during = await stored_incident(runtime), await stored_incident(runtime)
         client = await hass_ws_client()
-        go_on = Event()
-        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        go_on = hold_reading(runtime, monkeypatch)
         await client.send_json_auto_id({"type": EVENTS, "replay": 10})
         await until(lambda: runtime.events.connections == 1)
         seq = runtime.events.seq
         runtime.events.broadcast_new_event(during)
         runtime.events.broadcast_event_updated(replace(during, title="Later"))
         go_on.set()
-        await busy
         assert (await receive(client))["result"] == {"seq": seq, "complete": True}
         received = [await receive_event(client) for _ in range(3)]
         assert [(message["type"], message["data"]["id"], message["seq"] - seq) for message in received] == [
@@ -725,32 +783,32 @@ class TestReplay:
         assert (update["type"], update["seq"]) == ("event_updated", seq + 1)
         assert replayed["data"] == announced["data"] == update["data"]
 
-    async def test_what_waits_is_bounded(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+    async def test_what_waits_is_bounded(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         client = await hass_ws_client()
-        go_on = Event()
-        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        go_on = hold_reading(runtime, monkeypatch)
         await client.send_json_auto_id({"type": EVENTS, "replay": 1})
         await until(lambda: runtime.events.connections == 1)
         for number in range(MAXIMUM_WAITING + 10):
             runtime.events.broadcast_event_updated(replace(INCIDENT, id=number))
         go_on.set()
-        await busy
         seq = (await receive(client))["result"]["seq"]
         received = [(await receive_event(client))["seq"] - seq for _ in range(MAXIMUM_WAITING)]
         assert received == list(range(11, MAXIMUM_WAITING + 11))  # the gap shows that the oldest are missing
         await nothing_waits(client)
 
-    async def test_client_leaves_during_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+    async def test_client_leaves_during_replay(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         await stored_incident(runtime)
         client = await hass_ws_client()
-        go_on = Event()
-        busy = asyncio.ensure_future(runtime.store._async_run(go_on.wait))
+        go_on = hold_reading(runtime, monkeypatch)
         await client.send_json_auto_id({"type": EVENTS, "replay": 10})
         await until(lambda: runtime.events.connections == 1)
         await client.close()
         await left_alone(runtime.events)
         go_on.set()
-        await busy
         assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 0
 
 
@@ -772,6 +830,224 @@ class TestLoadedIntegration:
         assert after.system.connections == 1
         assert after.events.broadcast_new_event(await stored_incident(after)) == 1
         assert (await receive_event(client, "new_event"))["seq"] == seq + 1
+
+
+class TestFilters:
+    """What a client chose to have."""
+
+    async def test_cameras(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        start = (await subscribe(client, EVENTS, cameras=[YARD]))["seq"]
+        for camera_id in (DOOR, YARD, DOOR, YARD):
+            runtime.events.broadcast_event_updated(replace(INCIDENT, camera_id=camera_id))
+        received = [await receive_event(client) for _ in range(2)]
+        assert [(message["data"]["camera_id"], message["seq"] - start) for message in received] == [
+            (YARD, 2),
+            (YARD, 4),
+        ]
+        await nothing_waits(client)
+
+    @pytest.mark.parametrize("command", [EVENTS, SYSTEM])
+    async def test_unknown_camera(
+        self,
+        runtime: Runtime,
+        hass_read_only_access_token: str,
+        hass_ws_client: WebSocketGenerator,
+        command: str,
+    ) -> None:
+        """What a user may not read does not exist for that user."""
+        restricted, administrator = (
+            await hass_ws_client(access_token=hass_read_only_access_token),
+            await hass_ws_client(),
+        )
+        absent = await ask(restricted, command, cameras=[DOOR, "01JABSENT"])
+        unreadable = await ask(restricted, command, cameras=[DOOR])
+        assert (
+            absent["error"]
+            == unreadable["error"]
+            == (await ask(administrator, command, cameras=["01JABSENT"]))["error"]
+        )
+        assert absent["error"]["code"] == "not_found"
+        assert (absent["error"]["translation_domain"], absent["error"]["translation_key"]) == (
+            DOMAIN,
+            "camera_not_found",
+        )
+        assert runtime.events.connections == runtime.system.connections == 0
+        await subscribe(administrator, command, cameras=[DOOR])
+
+    async def test_minimum_risk(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        start = (await subscribe(client, EVENTS, minimum_risk=60))["seq"]
+        rising = replace(INCIDENT, id=1, risk_score=30)
+        runtime.events.broadcast_new_event(rising)
+        runtime.events.broadcast_new_event(replace(INCIDENT, id=2, risk_score=None))
+        runtime.events.broadcast_event_updated(replace(rising, risk_score=70))
+        runtime.events.broadcast_event_updated(replace(rising, risk_score=10))
+        received = [await receive_event(client) for _ in range(2)]
+        assert [(message["type"], message["data"]["risk_score"], message["seq"] - start) for message in received] == [
+            ("event_updated", 70, 3),
+            ("event_updated", 10, 4),
+        ]
+        await nothing_waits(client)
+
+    async def test_of_the_real_pipeline(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        persons, cars, incidents = [await hass_ws_client() for _ in range(3)]
+        await subscribe(persons, EVENTS, labels=["dog", "person"], minimum_risk=0)
+        await subscribe(cars, EVENTS, labels=["car"])
+        await subscribe(incidents, EVENTS, types=["new_event", "event_updated"])
+        see_person(runtime)
+        assert [(await receive_event(persons))["type"] for _ in range(2)] == ["new_event", "detection"]
+        assert (await receive_event(incidents))["type"] == "new_event"
+        await nothing_waits(cars)
+        await nothing_waits(incidents)
+
+    async def test_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        """So many come as were asked for, however many others lie between."""
+        wanted = [await stored_incident(runtime, YARD, label="dog", score=60) for _ in range(3)]
+        for camera_id, label, score in ((YARD, "dog", 59), (YARD, "cat", 90), (DOOR, "dog", 90)):
+            await stored_incident(runtime, camera_id, label=label, score=score)
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS, replay=2, cameras=[YARD], labels=["dog"], minimum_risk=60)
+        replayed = [(await receive_event(client))["data"]["id"] for _ in range(2)]
+        assert replayed == [incident.id for incident in wanted[1:]]
+        await nothing_waits(client)
+        # What was replayed as an alarm is heard of when it turns out to be none.
+        runtime.events.broadcast_event_updated(replace(wanted[1], rules_score=None, risk_score=5))
+        assert (await receive_event(client))["data"]["risk_score"] == 5
+
+    async def test_since(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        start = runtime.events.seq
+        for score in (10, 80, 20):
+            runtime.events.broadcast_event_updated(replace(INCIDENT, risk_score=score))
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, since=start, minimum_risk=50)
+        assert result == {"seq": start + 3, "complete": True}
+        missed = [await receive_event(client) for _ in range(2)]
+        assert [(message["data"]["risk_score"], message["seq"] - start) for message in missed] == [(80, 2), (20, 3)]
+        await nothing_waits(client)
+
+    async def test_system(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        of_yard, statuses = await hass_ws_client(), await hass_ws_client()
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        await subscribe(of_yard, SYSTEM, cameras=[YARD])
+        await subscribe(statuses, SYSTEM, types=["camera_status"])
+        present = [await receive_event(of_yard) for _ in range(2)]
+        assert [(message["type"], message["data"].get("camera_id")) for message in present] == [
+            ("gpu_stats", None),
+            ("camera_status", YARD),
+        ]
+        present = [await receive_event(statuses) for _ in range(2)]
+        assert [message["data"]["camera_id"] for message in present] == [DOOR, YARD]
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        change_status(runtime, CameraStatus.ONLINE, DOOR)
+        assert (await receive_event(of_yard))["type"] == "gpu_stats"
+        assert (await receive_event(statuses))["data"]["camera_id"] == DOOR
+        await nothing_waits(of_yard)
+        await nothing_waits(statuses)
+
+
+LONG = "A long story. " * 600  # so that the buffers between the two ends are soon full
+
+
+class TestBackPressure:
+    """A client that reads slowly is not dropped, and costs the others nothing."""
+
+    @staticmethod
+    def _subscription(runtime: Runtime) -> Subscription:
+        """Return our end of the client that came last."""
+        subscription = list(runtime.events._clients)[-1]
+        assert isinstance(subscription, Subscription)
+        return subscription
+
+    async def test_home_assistants_queue(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        """We read where Home Assistant really keeps what it has queued."""
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        connection = self._subscription(runtime)._connection
+        assert len(queued(connection)) == 0
+        for number in range(1, 4):
+            connection.send_message(b'{"id":%d,"type":"pong"}' % number)
+            assert len(queued(connection)) == number
+        assert [(await receive(client))["id"] for _ in range(3)] == [1, 2, 3]
+        assert len(queued(connection)) == 0
+
+    async def test_stalled_client(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        quick, stalled = await hass_ws_client(), await hass_ws_client()
+        await subscribe(quick, EVENTS)
+        start = (await subscribe(stalled, EVENTS))["seq"]
+        connection = self._subscription(runtime)._connection
+        transport = stop_reading(stalled)
+
+        most, received = 0, []
+        for _ in range(56):  # enough to be dropped for, after what the buffers hold
+            for _ in range(100):
+                assert runtime.events.broadcast_event_updated(replace(INCIDENT, reasoning=LONG)) == 2
+            most = max(most, len(queued(connection)))
+            received += [(await receive_event(quick))["seq"] - start for _ in range(100)]
+        assert received == list(range(1, len(received) + 1))
+        assert most == MAXIMUM_BACKLOG
+
+        transport.resume_reading()
+        told = [(await receive_event(stalled))["seq"] - start]
+        while told[-1] < received[-1]:
+            told.append((await receive_event(stalled))["seq"] - start)
+        assert told == sorted(set(told))
+        assert told[-MAXIMUM_WAITING:] == received[-MAXIMUM_WAITING:]
+        assert len(told) < len(received) - MAX_PENDING_MSG  # else it was not stalled enough to prove anything
+        runtime.events.broadcast_event_updated(INCIDENT)
+        assert (await receive_event(stalled))["seq"] == start + len(received) + 1
+        await nothing_waits(stalled)
+        assert "unable to keep up" not in caplog.text
+
+    async def test_stalled_client_leaves(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        await subscribe(client, EVENTS)
+        subscription = self._subscription(runtime)
+        transport = stop_reading(client)
+        for _ in range(MAXIMUM_BACKLOG + 10):
+            runtime.events.broadcast_event_updated(INCIDENT)
+        assert subscription._timer
+        transport.abort()
+        await left_alone(runtime.events)
+        assert subscription._timer is None
+
+    async def test_long_past(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        start = runtime.events.seq
+        for _ in range(HISTORY):
+            runtime.events.broadcast_event_updated(INCIDENT)
+        client = await hass_ws_client()
+        assert (await subscribe(client, EVENTS, since=start)) == {"seq": start + HISTORY, "complete": True}
+        assert self._subscription(runtime)._past  # it does not come in one burst
+        received = []
+        for _ in range(HISTORY):
+            received.append((await receive_event(client))["seq"] - start)
+            if len(received) in (1, 500, 1000):
+                runtime.events.broadcast_event_updated(INCIDENT)
+        received += [(await receive_event(client))["seq"] - start for _ in range(3)]
+        assert received == list(range(1, HISTORY + 4))
+        await nothing_waits(client)
+
+    async def test_busy_camera(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        """Thirty people before a camera of 25 frames a second make no more than five detections a second."""
+        client = await hass_ws_client()
+        start = (await subscribe(client, EVENTS, types=["detection"]))["seq"]
+        began, seconds = time.time(), 4
+        for number in range(25 * seconds):
+            see_people(runtime, 30, at=began + number / 25)
+        await until(lambda: not runtime.incidents.busy)
+        received = list[dict[str, Any]]()
+        while not received or received[-1]["seq"] < runtime.events.seq:
+            received.append(await receive_event(client))
+            assert received[-1]["seq"] > start
+        times = [datetime.fromisoformat(message["data"]["detected_at"]).timestamp() for message in received]
+        assert times == sorted(times)
+        assert all(
+            later - earlier > 0.999 for earlier, later in zip(times, times[DETECTIONS_PER_SECOND:], strict=False)
+        )
+        assert len(times) == DETECTIONS_PER_SECOND * seconds
+        assert len({message["data"]["track_id"] for message in received}) == len(times)  # everybody has a turn
 
 
 class TestPermissions:

@@ -5,7 +5,7 @@ at the clock's milliseconds, so that a number of an earlier run is never taken f
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum

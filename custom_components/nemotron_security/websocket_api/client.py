@@ -1,7 +1,14 @@
-"""A connection of Home Assistant's as a client of a channel."""
+"""A connection of Home Assistant's as a client of a channel: what it chooses, and what waits until it can take more.
 
-from collections import deque
-from collections.abc import Iterable
+Home Assistant drops a client for which 4096 messages are queued, or more than 1024 for ten seconds. So ours wait here,
+bounded, while the connection has a backlog. Nothing here awaits: no client delays another.
+"""
+
+from asyncio import TimerHandle
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sized
+from dataclasses import dataclass, replace
+import logging
 from typing import Any
 
 from homeassistant.components.websocket_api import ActiveConnection
@@ -11,8 +18,83 @@ from homeassistant.core import callback
 from ..broadcasters import Broadcaster, Message, MessageType
 from ..permissions import CameraPermissions
 
-MAXIMUM_WAITING = 1024
-"""Messages that wait for a client whose past is still being read; beyond that the oldest go, which `seq` shows."""
+_LOGGER = logging.getLogger(__name__)
+
+MAXIMUM_BACKLOG = 128
+"""Messages that Home Assistant may have queued for a connection until ours wait; also how many are sent at once."""
+MAXIMUM_WAITING = 256
+"""Messages that wait for a client; beyond that some go, which `seq` shows."""
+PAUSE = 0.05
+"""Seconds until what waits is tried again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageFilter:
+    """What a client chose to have; null where it chose everything. It never shows less than what it says."""
+
+    cameras: frozenset[str] | None = None
+    """Of what tells of a camera, only these cameras'."""
+    labels: frozenset[str] | None = None
+    """One of an incident's labels is enough."""
+    minimum_risk: int | None = None
+    """An incident that was announced with this score passes for good, so that nobody keeps a stale alarm."""
+    types: frozenset[str] | None = None
+
+    def passes(self, message: Message) -> bool:
+        """Say whether the client would have the message."""
+        return (
+            (self.types is None or message.type in self.types)
+            and (self.cameras is None or message.camera_id is None or message.camera_id in self.cameras)
+            and (self.labels is None or not self.labels.isdisjoint(message.labels))
+            and (self.minimum_risk is None or (message.peak is not None and message.peak >= self.minimum_risk))
+        )
+
+
+class Waiting:
+    """The messages that wait for one client, in the order of their numbers.
+
+    Of the readings of one track (or GPU) the newest waits. Of too many messages the oldest reading goes, and without
+    readings the oldest message.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._readings: OrderedDict[int | str, Message] = OrderedDict()
+        self._others: deque[Message] = deque()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._readings) + len(self._others)
+
+    def add(self, message: Message) -> None:
+        """Take the newest message."""
+        if message.reading_of is None:
+            self._others.append(message)
+        else:
+            self._readings.pop(message.reading_of, None)
+            self._readings[message.reading_of] = message
+        if len(self) <= MAXIMUM_WAITING:
+            return
+        if self._readings:
+            self._readings.popitem(last=False)
+        else:
+            self._others.popleft()
+
+    def pop(self) -> Message:
+        """Give the oldest message away; there must be one."""
+        oldest = next(iter(self._readings.values()), None)
+        if oldest is None or (self._others and self._others[0].seq < oldest.seq):
+            return self._others.popleft()
+        return self._readings.popitem(last=False)[1]
+
+    def announced(self) -> set[int | None]:
+        """Return the incidents whose announcement waits."""
+        return {message.incident_id for message in self._others if message.type is MessageType.NEW_EVENT}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._readings.clear()
+        self._others.clear()
 
 
 class Subscription:
@@ -21,37 +103,58 @@ class Subscription:
     Until it is started, what happens waits; so nothing is lost while the past is read from the store.
     """
 
-    def __init__(self, connection: ActiveConnection, message_id: int, permissions: CameraPermissions) -> None:
+    def __init__(
+        self,
+        connection: ActiveConnection,
+        message_id: int,
+        channel: Broadcaster,
+        permissions: CameraPermissions,
+        wanted: MessageFilter,
+    ) -> None:
         """Belong to the command of that id."""
         self._connection = connection
         self._message_id = message_id
-        self._permissions = permissions
-        self._waiting: deque[Message] | None = deque(maxlen=MAXIMUM_WAITING)
+        self._channel = channel
+        self._user = connection.user
+        self._may_read = permissions.may_read
+        self._passes = None if wanted == MessageFilter() else wanted.passes
+        self._head, self._tail = _frame(message_id)
+        self._queued = queued(connection)
+        self._past: deque[Message] = deque()
         self._told: set[int | None] = set()
         """Incidents that the past told of."""
+        self._waiting = Waiting()
+        self._holding = True
+        """Whether messages have to wait: until it is started, and behind those that wait."""
+        self._timer: TimerHandle | None = None
 
     @callback
-    def open(self, channel: Broadcaster) -> None:
+    def open(self) -> None:
         """Listen from now on, until the client unsubscribes or disconnects."""
-        channel.connect(self)
-        self._connection.subscriptions[self._message_id] = lambda: channel.disconnect(self)
+        self._channel.connect(self)
+        self._connection.subscriptions[self._message_id] = self._close
 
     @callback
     def abandon(self) -> None:
         """Listen no more: the command failed."""
-        if unsubscribe := self._connection.subscriptions.pop(self._message_id, None):
-            unsubscribe()
+        self._connection.subscriptions.pop(self._message_id, None)
+        self._close()
 
     def wants(self, message: Message) -> bool:
-        """Say whether the connection's user may have the message; asked for each, because policies change."""
-        return message.camera_id is None or self._permissions.may_read(self._connection.user, message.camera_id)
+        """Say whether the user chose the message and may have it; asked for each, because policies change."""
+        if self._passes is not None and not self._passes(message):
+            return False
+        return message.camera_id is None or self._may_read(self._user, message.camera_id)
 
     def send(self, message: Message) -> None:
-        """Hand the message to Home Assistant, which queues it for the connection and never blocks."""
-        if self._waiting is not None:
-            self._waiting.append(message)
-        else:
-            self._send_now(message)
+        """Hand the message to Home Assistant, which queues it for the connection, or let it wait; never blocks."""
+        if not self._holding and len(self._queued) < MAXIMUM_BACKLOG:
+            self._hand_over(message)
+            return
+        self._waiting.add(message)
+        if not self._holding:
+            self._holding = True
+            self._try_later()
 
     @callback
     def start(self, past: Iterable[Message], result: dict[str, Any]) -> None:
@@ -60,25 +163,70 @@ class Subscription:
         An incident can be in the store before it is announced. If its announcement waits already, it is left out of the
         past; if it comes later, it comes as an update. So no client is told twice of a new event, and `seq` has no gap.
         """
-        waiting, self._waiting = self._waiting or (), None
-        announced = {message.incident_id for message in waiting if message.type is MessageType.NEW_EVENT}
-        told = [
+        announced = self._waiting.announced()
+        self._past.extend(
             message
             for message in past
             if self.wants(message)
             and (message.type is not MessageType.NEW_EVENT or message.incident_id not in announced)
-        ]
+        )
+        self._told = {message.incident_id for message in self._past if message.type is MessageType.NEW_EVENT}
         self._connection.send_result(self._message_id, result)
-        for message in (*told, *waiting):
-            self._send_now(message)
-        self._told = {message.incident_id for message in told if message.type is MessageType.NEW_EVENT}
+        self._pump()
 
-    def _send_now(self, message: Message) -> None:
-        if message.type is MessageType.NEW_EVENT and message.incident_id in self._told:
-            message = message.with_type(MessageType.EVENT_UPDATED)
-        self._connection.send_message(_frame(self._message_id, message))
+    @callback
+    def _pump(self) -> None:
+        """Hand over what waits, as far as the connection takes it now."""
+        self._timer = None
+        try:
+            self._hand_over_waiting()
+        except Exception:  # as when a channel delivers: the client is dropped, and nobody else notices
+            _LOGGER.warning("A client of a websocket channel failed and was dropped", exc_info=True)
+            self._close()
+        if self._past or self._waiting:
+            self._try_later()
+        else:
+            self._holding = False
+
+    def _try_later(self) -> None:
+        self._timer = self._connection.hass.loop.call_later(PAUSE, self._pump)
+
+    def _hand_over_waiting(self) -> None:
+        free = MAXIMUM_BACKLOG - len(self._queued)
+        while free > 0 and (self._past or self._waiting):
+            past = bool(self._past)
+            message = self._past.popleft() if past else self._waiting.pop()
+            if self.wants(message):  # once more: it waited, and policies change
+                self._hand_over(message, past=past)
+                free -= 1
+
+    def _hand_over(self, message: Message, *, past: bool = False) -> None:
+        if message.type is MessageType.NEW_EVENT and not past and message.incident_id in self._told:
+            message = replace(message, type=MessageType.EVENT_UPDATED)
+            if not self.wants(message):
+                return
+        self._connection.send_message(self._head + message.envelope + self._tail)
+
+    @callback
+    def _close(self) -> None:
+        self._channel.disconnect(self)
+        self._past.clear()
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-def _frame(message_id: int, message: Message) -> bytes:
-    """Join a subscription's id to a message; the only place that knows Home Assistant's frame."""
-    return construct_event_message(message_id, message.envelope)
+def queued(connection: ActiveConnection) -> Sized:
+    """Return the messages that Home Assistant has queued for a connection, as they come and go.
+
+    The only place that knows where they are. A Home Assistant that keeps them elsewhere seems to have none.
+    """
+    queue = getattr(getattr(connection.send_message, "__self__", None), "_message_queue", ())
+    return queue if isinstance(queue, Sized) else ()
+
+
+def _frame(message_id: int) -> tuple[bytes, bytes]:
+    """Return what stands before and after a message of a subscription; the only place that knows the frame."""
+    head, tail = construct_event_message(message_id, b"\0").split(b"\0")
+    return head, tail

@@ -5,31 +5,35 @@ Order on a subscription: the command's result, what is past or present, then wha
 
 from typing import TYPE_CHECKING, Any
 
-from homeassistant.auth.models import User
 from homeassistant.components.websocket_api import ActiveConnection, async_response, websocket_command
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 import probatio as vol
 
-from ..broadcasters import Past
+from ..broadcasters import Broadcaster, MessageType, Past
 from ..const import DOMAIN, SUBENTRY_CAMERA
-from ..models import Incident
+from ..models import Incident, IncidentFilter
 from ..permissions import async_permissions
-from ..store import StoreError
-from .client import Subscription
-from .common import async_loaded_entry
+from .client import MessageFilter, Subscription
+from .common import NAME, async_loaded_entry, async_refuse_camera, integer, list_of, reading
 
 if TYPE_CHECKING:
     from ..runtime import NemotronSecurityConfigEntry
 
 MAXIMUM_REPLAY = 100
+EVENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value, MessageType.DETECTION.value]
+SYSTEM_TYPES = [MessageType.GPU_STATS.value, MessageType.CAMERA_STATUS.value, MessageType.PIPELINE_STATUS.value]
 
 
 @websocket_command(
     {
         vol.Required("type"): f"{DOMAIN}/events/subscribe",
-        vol.Optional("replay", default=0): vol.All(int, vol.Range(min=0, max=MAXIMUM_REPLAY)),
-        vol.Optional("since"): vol.All(int, vol.Range(min=0)),
+        vol.Optional("cameras"): list_of(NAME),
+        vol.Optional("labels"): list_of(NAME),
+        vol.Optional("minimum_risk"): integer(maximum=100),
+        vol.Optional("types"): list_of(vol.In(EVENT_TYPES)),
+        vol.Optional("replay", default=0): integer(maximum=MAXIMUM_REPLAY),
+        vol.Optional("since"): integer(),
     }
 )
 @async_response
@@ -42,54 +46,82 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
     events = entry.runtime_data.events
+    if (subscription := _async_open(hass, connection, msg, entry, events)) is None:
+        return
     seq = events.seq
     past = events.since(msg["since"]) if "since" in msg else Past([], complete=True)
-    subscription = Subscription(connection, msg["id"], async_permissions(hass))
-    subscription.open(events)
     messages = past.messages
     if msg["replay"] and not ("since" in msg and past.complete):
         try:
-            incidents = await _async_newest(hass, entry, connection.user, msg["replay"])
-        except StoreError as err:
+            with reading():
+                incidents = await _async_newest(hass, connection, msg, entry)
+        except HomeAssistantError:
             subscription.abandon()
-            raise HomeAssistantError(
-                translation_domain=DOMAIN,
-                translation_key="events_unreadable",
-                translation_placeholders={"detail": err.detail},
-            ) from err
+            raise
         messages = [events.replay(incident, seq) for incident in reversed(incidents)]
     if events.is_connected(subscription):  # else the client left in the meantime
         subscription.start(messages, {"seq": seq, "complete": past.complete})
 
 
-@websocket_command({vol.Required("type"): f"{DOMAIN}/system/subscribe"})
+@websocket_command(
+    {
+        vol.Required("type"): f"{DOMAIN}/system/subscribe",
+        vol.Optional("cameras"): list_of(NAME),
+        vol.Optional("types"): list_of(vol.In(SYSTEM_TYPES)),
+    }
+)
 @callback
 def async_subscribe_system(hass: HomeAssistant, connection: ActiveConnection, msg: dict[str, Any]) -> None:
     """Subscribe to GPUs, cameras and the pipeline; the last message about each comes first."""
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
     system = entry.runtime_data.system
-    subscription = Subscription(connection, msg["id"], async_permissions(hass))
-    subscription.open(system)
-    subscription.start(system.present(), {"seq": system.seq})
+    if subscription := _async_open(hass, connection, msg, entry, system):
+        subscription.start(system.present(), {"seq": system.seq})
+
+
+@callback
+def _async_open(
+    hass: HomeAssistant,
+    connection: ActiveConnection,
+    msg: dict[str, Any],
+    entry: NemotronSecurityConfigEntry,
+    channel: Broadcaster,
+) -> Subscription | None:
+    """Listen with the command's filters; of a camera that the user may not know, answer that there is none."""
+    permissions = async_permissions(hass)
+    known = {subentry.subentry_id for subentry in entry.get_subentries_of_type(SUBENTRY_CAMERA)}
+    for camera_id in msg.get("cameras", ()):
+        if camera_id not in known or not permissions.may_read(connection.user, camera_id):
+            async_refuse_camera(connection, msg)
+            return None
+    wanted = MessageFilter(
+        cameras=_chosen(msg, "cameras"),
+        labels=_chosen(msg, "labels"),
+        minimum_risk=msg.get("minimum_risk"),
+        types=_chosen(msg, "types"),
+    )
+    subscription = Subscription(connection, msg["id"], channel, permissions, wanted)
+    subscription.open()
+    return subscription
+
+
+def _chosen(msg: dict[str, Any], option: str) -> frozenset[str] | None:
+    return frozenset(msg[option]) if option in msg else None
 
 
 async def _async_newest(
-    hass: HomeAssistant, entry: NemotronSecurityConfigEntry, user: User, count: int
+    hass: HomeAssistant, connection: ActiveConnection, msg: dict[str, Any], entry: NemotronSecurityConfigEntry
 ) -> list[Incident]:
-    """Return the newest incidents that the user may read, the newest first.
+    """Return the newest incidents that the command wants and the user may read, the newest first.
 
     Raises:
         StoreError: they cannot be read now.
     """
-    store = entry.runtime_data.store
-    if user.is_admin:
-        return await store.async_incidents(limit=count)
-    may_read = async_permissions(hass).may_read
-    found = [
-        incident
-        for subentry in entry.get_subentries_of_type(SUBENTRY_CAMERA)
-        if may_read(user, subentry.subentry_id)
-        for incident in await store.async_incidents(camera_id=subentry.subentry_id, limit=count)
-    ]
-    return sorted(found, key=lambda incident: incident.id, reverse=True)[:count]
+    camera_ids = _chosen(msg, "cameras")
+    if not connection.user.is_admin:
+        may_read = async_permissions(hass).may_read
+        known = frozenset(subentry.subentry_id for subentry in entry.get_subentries_of_type(SUBENTRY_CAMERA))
+        camera_ids = frozenset(camera_id for camera_id in camera_ids or known if may_read(connection.user, camera_id))
+    wanted = IncidentFilter(camera_ids=camera_ids, labels=_chosen(msg, "labels"), minimum_risk=msg.get("minimum_risk"))
+    return await entry.runtime_data.store.async_incidents(wanted, limit=msg["replay"])
