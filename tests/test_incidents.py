@@ -49,6 +49,9 @@ class Listener:
     def incident_ended(self, incident: Incident) -> None:
         self._tell("ended", incident)
 
+    def incident_annotated(self, incident: Incident) -> None:
+        self._tell("annotated", incident)
+
     def detections_stored(self, detections: Sequence[Detection]) -> None:
         self.told.append(("detections", tuple(detections)))
         for detection in detections:
@@ -297,6 +300,16 @@ async def test_verdict_is_stored_announced_and_outlasts_the_rules(
     await until(lambda: listener.incidents("ended"))
     (ended,) = listener.incidents("ended")
     assert (ended.risk_score, ended.rules_score, ended.summary) == (12, 60, "A neighbour brings a parcel.")
+
+
+async def test_verdict_that_comes_late_is_stored_but_no_news(incidents: Incidents, listener: Listener) -> None:
+    incidents.handle_tracks(frame(0, seen(1)))
+    incidents.handle_tracks(frame(20))
+    await until(lambda: listener.incidents("ended"))
+    applied = await incidents.async_apply(listener.incidents("ended")[0].id, verdict(70), news=False)
+    assert listener.names == ["started", "ended", "annotated"]
+    assert listener.incidents("annotated") == [applied]
+    assert applied.risk_score == 70
 
 
 async def test_verdict_after_the_end_keeps_the_end(incidents: Incidents, listener: Listener) -> None:

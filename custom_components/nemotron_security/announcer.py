@@ -78,6 +78,13 @@ class Announcer:
             analyst.incident_ended(incident)
 
     @callback
+    def incident_annotated(self, incident: Incident) -> None:
+        """Bring up to date what shows the incident; automations are not called for a verdict that comes late."""
+        self._events.broadcast_event_updated(incident)
+        if camera := self._cameras.get(incident.camera_id):
+            camera.async_refresh_incident(incident)
+
+    @callback
     def detections_stored(self, detections: Sequence[Detection]) -> None:
         """Announce detections: every one on the websocket, one a second and camera on the bus."""
         for detection in detections:

@@ -129,6 +129,12 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         for listener in list(self._incident_listeners):
             listener(change, incident)
 
+    @callback
+    def async_refresh_incident(self, incident: Incident) -> None:
+        """Take what was said later of the incident that is shown; it is no event."""
+        if self.data.incident is not None and self.data.incident.id == incident.id:
+            self._async_show(replace(self.data, incident=incident))
+
     @property
     def _online(self) -> bool:
         return self.data.health.status is CameraStatus.ONLINE

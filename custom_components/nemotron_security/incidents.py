@@ -53,6 +53,9 @@ class IncidentListener(Protocol):
     def incident_ended(self, incident: Incident) -> None:
         """It is over."""
 
+    def incident_annotated(self, incident: Incident) -> None:
+        """A verdict came so late that it is no news."""
+
     def detections_stored(self, detections: Sequence[Detection]) -> None:
         """Objects were seen."""
 
@@ -164,6 +167,7 @@ class _Change:
     change: Callable[[Store], Awaitable[Incident]]
     record: _Record | None
     done: asyncio.Future[Incident]
+    news: bool
     incident: Incident | None = None
 
     async def async_store(self, store: Store) -> None:
@@ -175,7 +179,10 @@ class _Change:
         assert self.incident
         if not self.done.done():
             self.done.set_result(self.incident)
-        listener.incident_updated(self.incident)
+        if self.news:
+            listener.incident_updated(self.incident)
+        else:
+            listener.incident_annotated(self.incident)
 
     def fail(self, err: Exception) -> None:
         """Tell who waits that it was not done."""
@@ -423,8 +430,13 @@ class Incidents:
             for turn, episode in camera.episodes.end():
                 self._take_turn(camera, turn, episode)
 
-    async def async_apply(self, incident_id: int, assessment: Assessment) -> Incident:
+    async def async_apply(self, incident_id: int, assessment: Assessment, *, news: bool = True) -> Incident:
         """Store and announce an analyst's verdict, after all that came before it.
+
+        Args:
+            incident_id: the incident that was judged.
+            assessment: the verdict.
+            news: whether it comes in time to be told as an update, not only to those who show the incident.
 
         Returns:
             The incident with its verdict.
@@ -433,18 +445,22 @@ class Incidents:
             LookupError: the incident is no more.
             StoreError: stopped before the store took it. A store that fails is waited for.
         """
-        return await self._async_change(incident_id, lambda store: store.async_assess(incident_id, assessment))
+        return await self._async_change(
+            incident_id, lambda store: store.async_assess(incident_id, assessment), news=news
+        )
 
     async def async_review(self, incident_id: int, review: Review) -> Incident:
         """Store and announce what a person makes of an incident; returns and raises as `async_apply` does."""
-        return await self._async_change(incident_id, lambda store: store.async_review(incident_id, review))
+        return await self._async_change(incident_id, lambda store: store.async_review(incident_id, review), news=True)
 
-    async def _async_change(self, incident_id: int, change: Callable[[Store], Awaitable[Incident]]) -> Incident:
+    async def _async_change(
+        self, incident_id: int, change: Callable[[Store], Awaitable[Incident]], *, news: bool
+    ) -> Incident:
         if self._stop_asked.is_set():
             raise _stopped()
         done: asyncio.Future[Incident] = asyncio.get_running_loop().create_future()
         record = next((record for record in self._records() if _is_stored_as(record, incident_id)), None)
-        self._jobs.add(_Change(change, record, done))
+        self._jobs.add(_Change(change, record, done, news))
         return await done
 
     def _records(self) -> Iterable[_Record]:

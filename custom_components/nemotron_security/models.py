@@ -15,6 +15,7 @@ __all__ = [
     "PERSONS",
     "VEHICLES",
     "Assessment",
+    "Backlog",
     "Box",
     "CameraFigures",
     "CameraHealth",
@@ -28,6 +29,7 @@ __all__ = [
     "House",
     "Incident",
     "IncidentFilter",
+    "Judgement",
     "Opening",
     "Picture",
     "PictureKind",
@@ -386,3 +388,25 @@ class House:
     def doors_open(self) -> tuple[str, ...]:
         """Names of doors, windows and locks that are open."""
         return tuple(opening.name for opening in self.openings if opening.open)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What is to be asked of an analyzer about an incident."""
+
+    incident: Incident
+    house: House | None
+    """What the house knew when the incident began or ended; null when that is not known any more."""
+    tries: int = 0
+    """How often it failed by what was asked or answered, not by the server being away."""
+    problem: str | None = None
+    """What went wrong last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """The incidents that wait for an analyzer."""
+
+    waiting: int
+    oldest_due_at: datetime | None
+    """When the one that waits longest was, or will be, due; null when none waits."""

@@ -3,20 +3,22 @@
 Portable SQL only. Whatever changes an incident's words ends in `_incident`, which keeps the text that is searched.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from ..models import Assessment, Detection, Incident, IncidentFilter, Picture, Review, Track
+from ..models import Assessment, Backlog, Detection, House, Incident, IncidentFilter, Judgement, Picture, Review, Track
 from .search import search_text, words_of
-from .tables import AssessmentRow, DetectionRow, IncidentRow, PictureRow, TrackRow
+from .tables import AssessmentRow, DetectionRow, IncidentRow, JudgementRow, PictureRow, TrackRow
 
 RULES = "rules"
 """The analyzer whose word is provisional."""
+NOTABLE_SCORE_CHANGE = 10
+"""Points of the rules' score that make an incident worth another judgement."""
 
 
 def start_incident(
@@ -50,9 +52,11 @@ def save_incident(session: Session, incident: Incident, tracks: Sequence[Track])
 
 
 def assess(session: Session, incident_id: int, assessment: Assessment) -> Incident:
-    """Insert an assessment and let the incident take its verdict."""
+    """Insert an assessment and let the incident take its verdict. That of a model is what its judgement waited for."""
     row = _existing(session, incident_id)
     _add_assessment(session, row, assessment)
+    if assessment.analyzer != RULES and (judgement := session.get(JudgementRow, incident_id)):
+        _judge_again(session, row, judgement, assessment.created_at)
     return _incident(session, row)
 
 
@@ -97,6 +101,88 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
     """List what was said of an incident, in the order it was said."""
     query = select(AssessmentRow).where(AssessmentRow.incident_id == incident_id).order_by(AssessmentRow.id)
     return [_domain(Assessment, row) for row in session.scalars(query)]
+
+
+def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
+    """Let an incident wait for an analyzer. One that was judged waits again when it ended and is not as it was then."""
+    incident = _existing(session, incident_id)
+    judgement = session.get(JudgementRow, incident_id)
+    if judgement is None:
+        if incident.analyzer in (None, RULES):
+            session.add(JudgementRow(incident_id=incident_id, due_at=due_at, tries=0, house=house))
+        return
+    if house is not None:
+        judgement.house = house
+    if judgement.due_at is None:
+        _judge_again(session, incident, judgement, due_at)
+
+
+def resume_judgements(session: Session, due_at: datetime) -> None:
+    """Let those wait again that were judged and ended without a word: it was lost in a crash."""
+    query = select(JudgementRow, IncidentRow).join(IncidentRow)
+    query = query.where(JudgementRow.due_at.is_(None), IncidentRow.ended_at.is_not(None))
+    for judgement, incident in session.execute(query).all():
+        _judge_again(session, incident, judgement, due_at)
+
+
+def claim_judgement(
+    session: Session,
+    now: datetime,
+    without_incidents: Collection[int],
+    without_cameras: Collection[str],
+    *,
+    fewest_tries_first: bool,
+) -> Judgement | None:
+    """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
+    query = _judgements(without_incidents, without_cameras).where(JudgementRow.due_at <= now)
+    if fewest_tries_first:
+        query = query.order_by(JudgementRow.tries)
+    found = session.execute(query.order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)).first()
+    if found is None:
+        return None
+    judgement, incident = found
+    judgement.look = _look(incident)
+    return _judgement(judgement, incident)
+
+
+def next_judgement_at(
+    session: Session, without_incidents: Collection[int], without_cameras: Collection[str]
+) -> datetime | None:
+    """Say when the next incident is, or was, due."""
+    query = _judgements(without_incidents, without_cameras).with_only_columns(func.min(JudgementRow.due_at))
+    return session.scalar(query)
+
+
+def old_judgements(
+    session: Session, now: datetime, before: datetime, without_incidents: Collection[int]
+) -> list[Judgement]:
+    """List what is due for an analyzer though nothing of the incident was seen since `before`."""
+    query = _judgements(without_incidents, ()).where(JudgementRow.due_at <= now, IncidentRow.last_seen_at < before)
+    return [_judgement(judgement, incident) for judgement, incident in session.execute(query)]
+
+
+def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:
+    """Let an incident wait until later."""
+    if judgement := session.get(JudgementRow, incident_id):
+        judgement.due_at, judgement.tries, judgement.problem = due_at, tries, problem
+
+
+def drop_judgement(session: Session, incident_id: int) -> None:
+    """Let an incident wait no longer."""
+    session.execute(delete(JudgementRow).where(JudgementRow.incident_id == incident_id))
+
+
+def backlog(session: Session) -> Backlog:
+    """Count what waits."""
+    query = select(func.count(), func.min(JudgementRow.due_at)).where(JudgementRow.due_at.is_not(None))
+    waiting, oldest_due_at = session.execute(query).one()
+    return Backlog(waiting=waiting, oldest_due_at=oldest_due_at)
+
+
+def assessed_since(session: Session, moment: datetime) -> list[datetime]:
+    """List when models gave an assessment, the oldest first."""
+    query = select(AssessmentRow.created_at).where(AssessmentRow.analyzer != RULES, AssessmentRow.created_at >= moment)
+    return list(session.scalars(query.order_by(AssessmentRow.created_at)))
 
 
 def add_detections(session: Session, detections: Sequence[Detection]) -> list[Detection]:
@@ -197,6 +283,39 @@ def _existing(session: Session, incident_id: int) -> IncidentRow:
 def _all_exist(session: Session, incident_ids: Iterable[int | None]) -> None:
     for incident_id in incident_ids:
         _existing(session, incident_id or 0)
+
+
+def _judgements(
+    without_incidents: Collection[int], without_cameras: Collection[str]
+) -> Select[tuple[JudgementRow, IncidentRow]]:
+    query = select(JudgementRow, IncidentRow).join(IncidentRow).where(JudgementRow.due_at.is_not(None))
+    return query.where(
+        JudgementRow.incident_id.not_in(without_incidents), IncidentRow.camera_id.not_in(without_cameras)
+    )
+
+
+def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
+    return Judgement(
+        incident=_domain(Incident, incident),
+        house=judgement.house,
+        tries=judgement.tries,
+        problem=judgement.problem,
+    )
+
+
+def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime) -> None:
+    """Let a judged incident wait until its end; if that was, once more when it changed notably, else no longer."""
+    if incident.ended_at is not None and judgement.look == _look(incident):
+        session.delete(judgement)
+        return
+    judgement.due_at = None if incident.ended_at is None else due_at
+    judgement.tries, judgement.problem = 0, None
+
+
+def _look(incident: IncidentRow) -> tuple[str, ...]:
+    """Return what makes an incident worth another judgement when it changes."""
+    score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
+    return (*incident.labels, str(incident.object_count), str(score))
 
 
 def _incident(session: Session, row: IncidentRow) -> Incident:

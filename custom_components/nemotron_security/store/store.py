@@ -7,7 +7,7 @@ of the process loses nothing that was committed; a power cut may lose the last m
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -21,10 +21,13 @@ from sqlalchemy.orm import Session
 
 from ..models import (
     Assessment,
+    Backlog,
     Box,
     Detection,
+    House,
     Incident,
     IncidentFilter,
+    Judgement,
     Picture,
     PictureKind,
     Review,
@@ -108,7 +111,8 @@ class Store:
     async def async_assess(self, incident_id: int, assessment: Assessment) -> Incident:
         """Store an assessment and let the incident take its verdict.
 
-        That of the rules is taken only as long as no other analyzer has judged; `rules_score` always is.
+        That of the rules is taken only as long as no other analyzer has judged; `rules_score` always is. That of
+        another analyzer ends the incident's waiting in the same transaction.
         """
         return await self._async_write(queries.assess, incident_id, assessment)
 
@@ -201,6 +205,64 @@ class Store:
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
         return await self._async_run(self._reader, partial(self._read_picture, picture_id))
+
+    async def async_await_judgement(self, incident_id: int, due_at: datetime, house: House | None) -> None:
+        """Let an incident wait for an analyzer, when it opens and again when it ends.
+
+        One that waits already keeps its place. One that a model has judged waits once more if it ended and changed
+        notably since; else it waits no longer. `house` takes the place of what the house knew before, unless null.
+        """
+        await self._async_write(queries.await_judgement, incident_id, due_at, house)
+
+    async def async_resume_judgements(self, due_at: datetime) -> None:
+        """At start: let those wait again whose end was lost in a crash."""
+        await self._async_write(queries.resume_judgements, due_at)
+
+    async def async_claim_judgement(
+        self,
+        now: datetime,
+        *,
+        without_incidents: Collection[int] = (),
+        without_cameras: Collection[str] = (),
+        fewest_tries_first: bool = False,
+    ) -> Judgement | None:
+        """Return the most urgent incident that is due; null when none is.
+
+        It goes on waiting until `async_assess` stores a model's verdict: whatever happens until then, it is not lost.
+        """
+        return await self._async_write(
+            queries.claim_judgement, now, without_incidents, without_cameras, fewest_tries_first=fewest_tries_first
+        )
+
+    async def async_next_judgement_at(
+        self, *, without_incidents: Collection[int] = (), without_cameras: Collection[str] = ()
+    ) -> datetime | None:
+        """Say when the next incident is due for an analyzer, or was; null when none waits."""
+        return await self._async_read(queries.next_judgement_at, without_incidents, without_cameras)
+
+    async def async_old_judgements(
+        self, now: datetime, before: datetime, *, without_incidents: Collection[int] = ()
+    ) -> list[Judgement]:
+        """List what is due for an analyzer though nothing of the incident was seen since `before`."""
+        return await self._async_read(queries.old_judgements, now, before, without_incidents)
+
+    async def async_postpone_judgement(
+        self, incident_id: int, due_at: datetime, *, tries: int, problem: str | None
+    ) -> None:
+        """Let an incident wait until later, if it still waits."""
+        await self._async_write(queries.postpone_judgement, incident_id, due_at, tries, problem)
+
+    async def async_drop_judgement(self, incident_id: int) -> None:
+        """Let an incident wait no longer."""
+        await self._async_write(queries.drop_judgement, incident_id)
+
+    async def async_backlog(self) -> Backlog:
+        """Count what waits for an analyzer."""
+        return await self._async_read(queries.backlog)
+
+    async def async_assessed_since(self, moment: datetime) -> list[datetime]:
+        """List when models gave an assessment since then, the oldest first."""
+        return await self._async_read(queries.assessed_since, moment)
 
     async def _async_write[**P, T](
         self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs

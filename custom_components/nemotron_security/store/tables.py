@@ -23,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import DATETIME, TEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
-from ..models import Box, Feedback, PictureKind
+from ..models import Box, Feedback, House, PictureKind
+from .plain import from_plain, to_plain
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -109,6 +110,24 @@ class Name[E: StrEnum](TypeDecorator[E]):
     @override
     def process_result_value(self, value: str | None, dialect: Dialect) -> E | None:
         return None if value is None else self.names(value)
+
+
+class HouseFacts(TypeDecorator[House]):
+    """What the house knew, as JSON; null when an older version kept it in a way that is not understood any more."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: House | None, dialect: Dialect) -> Any:
+        return None if value is None else to_plain(value)
+
+    @override
+    def process_result_value(self, value: Any, dialect: Dialect) -> House | None:
+        try:
+            return None if value is None else from_plain(House, value)
+        except TypeError, ValueError, AttributeError:
+            return None
 
 
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -261,3 +280,21 @@ class AssessmentRow(Base):
     recommended_action: Mapped[str | None]
     evidence: Mapped[tuple[str, ...]]
     model: Mapped[str | None]
+
+
+class JudgementRow(Base):
+    """An incident for which an analyzer is asked, or may be once more when it ends."""
+
+    __tablename__ = "judgements"
+    __table_args__ = (Index(None, "due_at"),)
+
+    incident_id: Mapped[int] = mapped_column(
+        ForeignKey("incidents.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    due_at: Mapped[datetime | None]
+    """Null when it was judged and has not ended yet."""
+    look: Mapped[tuple[str, ...] | None]
+    """How the incident was when an analyzer was asked last."""
+    tries: Mapped[int]
+    problem: Mapped[str | None] = mapped_column(String(32))
+    house: Mapped[House | None] = mapped_column(HouseFacts)
