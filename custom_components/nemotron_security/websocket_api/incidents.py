@@ -7,13 +7,14 @@ from typing import Any
 from homeassistant.auth.models import User
 from homeassistant.components.websocket_api import ActiveConnection, async_response, websocket_command
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.json import json_bytes, json_fragment
 from homeassistant.util import dt as dt_util
 import probatio as vol
 
 from ..broadcasters import box_payload, detection_payload, event_payload
 from ..const import DOMAIN, SUBENTRY_CAMERA
 from ..http_api import async_picture_url
-from ..models import Assessment, Feedback, IncidentFilter, Picture, Track, risk_level
+from ..models import Assessment, Detection, Feedback, IncidentFilter, Picture, Track, risk_level
 from ..permissions import async_permissions
 from ..reviews import MAXIMUM_NOTE, async_review
 from ..runtime import NemotronSecurityConfigEntry
@@ -124,6 +125,8 @@ async def async_get_incident(hass: HomeAssistant, connection: ActiveConnection, 
         assessments = await store.async_assessments(incident_id)
         pictures = await store.async_pictures(incident_id)
         detections = await store.async_detections(incident_id)
+    # A long incident has thousands: not on the event loop.
+    encoded = await hass.async_add_executor_job(_encode, detections)
     connection.send_result(
         msg["id"],
         {
@@ -134,7 +137,7 @@ async def async_get_incident(hass: HomeAssistant, connection: ActiveConnection, 
                 {**_picture_payload(picture), "url": async_picture_url(hass, picture.id, connection.refresh_token_id)}
                 for picture in pictures
             ],
-            "detections": [detection_payload(detection) for detection in detections],
+            "detections": encoded,
         },
     )
 
@@ -230,6 +233,10 @@ def _picture_payload(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
     }
+
+
+def _encode(detections: list[Detection]) -> json_fragment:
+    return json_fragment(json_bytes([detection_payload(detection) for detection in detections]))
 
 
 def _iso(at: datetime) -> str:
