@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
+import logging
 from pathlib import Path
 import re
 import socket
@@ -974,6 +975,7 @@ class TestBackPressure:
     async def test_stalled_client(
         self, runtime: Runtime, hass_ws_client: WebSocketGenerator, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.set_level(logging.WARNING, "homeassistant.components.websocket_api")  # else it notes every message
         quick, stalled = await hass_ws_client(), await hass_ws_client()
         await subscribe(quick, EVENTS)
         start = (await subscribe(stalled, EVENTS))["seq"]
