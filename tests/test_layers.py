@@ -21,7 +21,8 @@ FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", 
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"} | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api"},
-    {"entity", "coordinator", "runtime", "announcer", "feeds", "gpu_entities", "gpus", "health", "issues", "model_watch"},
+    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
+    | {"gpu_entities", "gpus"},
     {"broadcasters"},
     {"incidents", "analysis"},
     {"store", "gpu", "episodes", "quality"},

@@ -17,13 +17,14 @@ from custom_components.nemotron_security import (
     config_flow,
     const,
     event,
+    gpu_entities,
     image,
     sensor,
     services,
     switch,
 )
 from custom_components.nemotron_security.coordinator import IncidentChange
-from custom_components.nemotron_security.gpu import GpuProblem
+from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
 from custom_components.nemotron_security.models import ConnectionQuality, Feedback, RiskLevel
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Problem
@@ -35,11 +36,15 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 
 # By platform, the keys of the entities that the code makes.
 ENTITIES = {
-    "binary_sensor": {description.key for description in binary_sensor.BINARY_SENSORS},
+    "binary_sensor": {
+        description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)
+    },
     "camera": {"live"},
     "event": {"incident"},
     "image": {"last_incident"},
-    "sensor": {description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS)},
+    "sensor": {
+        description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS, *gpu_entities.SENSORS)
+    },
     "switch": {"detection"},
 }
 MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
@@ -91,6 +96,7 @@ def test_states() -> None:
     assert set(entities["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
     assert set(ICONS["entity"]["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
     assert set(entities["sensor"]["connection_quality"]["state"]) == set(ConnectionQuality)
+    assert set(entities["sensor"]["gpu_throttle_reason"]["state"]) == set(ThrottleReason)
     attributes = entities["event"]["incident"]["state_attributes"]
     assert set(attributes["event_type"]["state"]) == set(IncidentChange)
     assert set(attributes["risk_level"]["state"]) == set(RiskLevel)

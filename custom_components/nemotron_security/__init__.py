@@ -63,6 +63,16 @@ async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigE
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: NemotronSecurityConfigEntry, device: dr.DeviceEntry
+) -> bool:
+    """Let a GPU that is gone be removed; a camera's device goes with the camera."""
+    ids = {identifier for domain, identifier in device.identifiers if domain == DOMAIN}
+    if not ids.isdisjoint({entry.entry_id, *entry.subentries}):
+        return False
+    return all(entry.runtime_data.gpus.async_forget(gpu_id) for gpu_id in ids)
+
+
 async def _async_entry_changed(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:
     """Follow changed cameras and options live; only another analyzer needs a reload."""
     if entry.runtime_data.needs_reload:

@@ -14,6 +14,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import CameraBoundEntity, async_add_to_each_camera
+from .gpu_entities import async_add_gpu_binary_sensors
 from .models import ANIMALS, PERSONS, VEHICLES, CameraStatus, count_of
 
 if TYPE_CHECKING:
@@ -79,12 +80,13 @@ async def async_setup_entry(
     entry: NemotronSecurityConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the binary sensors of every camera, also of those added later."""
+    """Add the binary sensors of every camera and GPU, also of those added later."""
     async_add_to_each_camera(
         entry,
         async_add_entities,
         lambda camera: [CameraBinarySensor(camera, description) for description in BINARY_SENSORS],
     )
+    async_add_gpu_binary_sensors(entry, async_add_entities)
 
 
 class CameraBinarySensor(CameraBoundEntity, BinarySensorEntity):

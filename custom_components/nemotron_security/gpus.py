@@ -1,6 +1,7 @@
 """The GPUs as Home Assistant knows them: when they are read, who is told, and what is wrong with them."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -69,6 +70,8 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
         self._inference_fps = inference_fps
         self._sources: dict[str, _Watched] = {"": _Watched(NvmlSource())}
         """By the URL; this machine has none."""
+        self.shown: defaultdict[str, set[str]] = defaultdict(set)
+        """Keys of the entities that each GPU has."""
         self._read_listeners: set[CALLBACK_TYPE] = set()
         self._devices: dict[str, tuple[str | None, str | None]] = {}
         self._told: set[str] = set()
@@ -117,6 +120,14 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
         """Call the listener after every reading, without being somebody who wants one."""
         self._read_listeners.add(listener)
         return lambda: self._read_listeners.discard(listener)
+
+    @callback
+    def async_forget(self, gpu_id: str) -> bool:
+        """Let the GPU's device and entities go, if it is not read; should it come back, so do they."""
+        if gpu_id in self.data:
+            return False
+        self.shown.pop(gpu_id, None)
+        return True
 
     @callback
     @override
@@ -278,7 +289,7 @@ class _Watched:
 
     def __init__(self, source: GpuSource) -> None:
         self.source = source
-        self.issue = f"gpu_{source.name}"
+        self.issue = f"gpu_{source.id}"
         self.problem: GpuProblem | None = None
         self.pause_until = 0.0
         self.worked = False

@@ -15,6 +15,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .entity import CameraBoundEntity, PipelineEntity, async_add_to_each_camera
+from .gpu_entities import async_add_gpu_sensors
 from .models import ANIMALS, PERSONS, VEHICLES, CameraFigures, ConnectionQuality, PipelineFigures, RiskLevel, count_of
 
 if TYPE_CHECKING:
@@ -198,12 +199,13 @@ async def async_setup_entry(
     entry: NemotronSecurityConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the pipeline's sensors, and those of every camera, also of those added later."""
+    """Add the pipeline's sensors, and those of every camera and GPU, also of those added later."""
     health = entry.runtime_data.health
     async_add_entities(PipelineSensor(health, description) for description in PIPELINE_SENSORS)
     async_add_to_each_camera(
         entry, async_add_entities, lambda camera: [CameraSensor(camera, description) for description in SENSORS]
     )
+    async_add_gpu_sensors(entry, async_add_entities)
 
 
 class CameraSensor(CameraBoundEntity, SensorEntity):

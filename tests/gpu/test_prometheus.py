@@ -229,5 +229,5 @@ async def test_secrets_stay_where_they_are(caplog: pytest.LogCaptureFixture) -> 
             await source.async_read()
     assert raised.value.problem is GpuProblem.UNREACHABLE
     assert raised.value.detail
-    assert source.name == "127.0.0.1:1"
+    assert source.name == "127.0.0.1:1/"
     assert SECRET not in f"{raised.value} {source.name} {caplog.text}"

@@ -156,6 +156,8 @@ class GpuReport:
 class GpuSource(Protocol):
     """Where readings come from."""
 
+    id: str
+    """The same after a restart, and no other source's."""
     name: str
     """For people; free of secrets."""
 

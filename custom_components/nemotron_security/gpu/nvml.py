@@ -107,6 +107,7 @@ class NvmlSource(GpuSource):
 
     def __init__(self, *, patience: float = PATIENCE) -> None:
         """Wait that many seconds for an answer."""
+        self.id = "nvml"
         self.name = "NVML"
         self._patience = patience
         self._library = _Library()

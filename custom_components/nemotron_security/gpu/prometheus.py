@@ -32,16 +32,16 @@ class PrometheusSource(GpuSource):
 
     def __init__(self, session: ClientSession, url: str) -> None:
         """Ask that URL. Its secrets reach no log."""
-        parts = urlsplit(url)
-        self.name = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+        self.id = hashlib.sha256(stream_identity(url).encode()).hexdigest()[:16]
+        parts = urlsplit(redact(url))
+        self.name = parts.netloc.rpartition("@")[2] + parts.path
         self._session = session
         self._url = url
-        self._identity = stream_identity(url)
 
     @override
     async def async_read(self) -> GpuReport:
         answer = await self._async_fetch()
-        readings = await asyncio.to_thread(read_metrics, answer.decode(errors="replace"), self._identity)
+        readings = await asyncio.to_thread(read_metrics, answer.decode(errors="replace"), self.id)
         if not readings:
             raise GpuError(GpuProblem.BAD_ANSWER, "exports no metrics of DCGM, Triton's GPUs or vLLM")
         return GpuReport(readings=readings)
@@ -145,8 +145,8 @@ _CACHE = {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}
 _REQUESTS = {"vllm:num_requests_running": "requests_running", "vllm:num_requests_waiting": "requests_waiting"}
 
 
-def read_metrics(text: str, identity: str) -> tuple[GpuReading, ...]:
-    """Return the readings in an answer; `identity` tells this server from others. Takes milliseconds."""
+def read_metrics(text: str, source_id: str) -> tuple[GpuReading, ...]:
+    """Return the readings in an answer; the id tells this server's models from others'. Takes milliseconds."""
     gpus: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     about: dict[tuple[str, str], Mapping[str, str]] = {}
     models: defaultdict[str, list[_Sample]] = defaultdict(list)
@@ -158,7 +158,7 @@ def read_metrics(text: str, identity: str) -> tuple[GpuReading, ...]:
             gpus[uuid, instance][sample.name] = sample.value
             about.setdefault((uuid, instance), sample.labels)
     readings = [_gpu(*key, metrics, about[key]) for key, metrics in gpus.items()]
-    readings += (reading for model, samples in models.items() for reading in _model(identity, model, samples))
+    readings += (reading for model, samples in models.items() for reading in _model(source_id, model, samples))
     return tuple(readings)
 
 
@@ -197,7 +197,7 @@ def _memory(metrics: Mapping[str, float]) -> Iterator[tuple[str, int]]:
         yield "memory_total", int(total * _MEBIBYTE)
 
 
-def _model(identity: str, model: str, samples: Iterable[_Sample]) -> Iterator[GpuReading]:
+def _model(source_id: str, model: str, samples: Iterable[_Sample]) -> Iterator[GpuReading]:
     """Yield what vLLM says of a model: of its engines together."""
     shares: list[float] = []
     requests: dict[str, Any] = {}
@@ -208,7 +208,7 @@ def _model(identity: str, model: str, samples: Iterable[_Sample]) -> Iterator[Gp
             requests[figure] = requests.get(figure, 0) + int(value)
     if shares or requests:
         yield GpuReading(
-            gpu_id=f"vllm-{hashlib.sha256(f'{identity} {model}'.encode()).hexdigest()[:16]}",
+            gpu_id=f"vllm-{hashlib.sha256(f'{source_id} {model}'.encode()).hexdigest()[:16]}",
             name=f"vLLM {model}".strip(),
             cache_utilization=sum(shares) / len(shares) if shares else None,
             **requests,
