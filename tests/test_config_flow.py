@@ -257,6 +257,10 @@ async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
         "quiet_time": 20,
         "maximum_length": 600,
         "alarm_panel": "alarm_control_panel.house",
+        "floors": [],
+        "calendars": ["calendar.visits"],
+        "topics": ["alarm"],
+        "key_frames": 2,
     }
     result = await hass.config_entries.options.async_configure(result["flow_id"], good)
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -283,6 +287,20 @@ async def add_camera(hass: HomeAssistant, entry: MockConfigEntry, source: str, *
     result = await subentries.async_configure(result["flow_id"], {"source": source})
     assert result["step_id"] == source
     return await subentries.async_configure(result["flow_id"], details)
+
+
+async def test_what_a_camera_looks_at(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    source = {"stream_url": "rtsp://10.0.0.7/live", "name": "Garden"}
+    told = {"view": "private", "note": "The neighbour's cat."}
+    await add_camera(hass, entry, "stream", **source, **told)
+    (subentry,) = entry.subentries.values()
+    assert subentry.data.items() >= told.items()
+    result = await entry.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
+    result = await go_on(hass, result, source="stream")
+    assert {name: suggested(result, name) for name in told} == told
+    await go_on(hass, result, **source)
+    (subentry,) = entry.subentries.values()
+    assert told.keys() & subentry.data.keys() == set()
 
 
 async def go_on(hass: HomeAssistant, result: Any, **details: Any) -> Any:

@@ -155,6 +155,15 @@ async def test_alarm_panel_that_is_renamed_is_followed(hass: HomeAssistant) -> N
     assert entry.options["alarm_panel"] == "alarm_control_panel.home"
 
 
+async def test_calendar_that_is_renamed_is_followed(hass: HomeAssistant) -> None:
+    calendar = er.async_get(hass).async_get_or_create("calendar", "test", "1", suggested_object_id="visits")
+    options = {"calendars": ["calendar.other", calendar.entity_id]}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, options=options))
+    er.async_get(hass).async_update_entity(calendar.entity_id, new_entity_id="calendar.guests")
+    await hass.async_block_till_done()
+    assert entry.options["calendars"] == ["calendar.other", "calendar.guests"]
+
+
 async def test_stream_of_an_entity_is_decoded_and_followed(
     hass: HomeAssistant, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

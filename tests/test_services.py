@@ -1,5 +1,6 @@
-"""The action that reviews an incident, as automations, people and others call it."""
+"""The actions, as automations, people and others call them."""
 
+import re
 from typing import Any
 
 from homeassistant.core import Context, HomeAssistant
@@ -11,9 +12,9 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from custom_components.nemotron_security.const import DOMAIN, EVENT_INCIDENT
 from custom_components.nemotron_security.models import Feedback, Incident
 from custom_components.nemotron_security.reviews import MAXIMUM_NOTE
-from custom_components.nemotron_security.services import SERVICE_REVIEW_INCIDENT
+from custom_components.nemotron_security.services import SERVICE_PREVIEW_PROMPT, SERVICE_REVIEW_INCIDENT
 
-from .house import ABSENT_FILE, async_report, async_set_up, frame, make_entry, online, person
+from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, frame, make_entry, online, person, picture_of
 
 NOW = 1_795_435_200.0
 READ, CONTROL = {"read": True}, {"control": True}
@@ -134,3 +135,49 @@ async def test_integration_that_does_not_run(hass: HomeAssistant, entry: MockCon
     with pytest.raises(ServiceValidationError) as raised:
         await review(hass)
     assert raised.value.translation_key == "not_loaded"
+
+
+async def preview(hass: HomeAssistant, incident_id: int = 1, *, user: str | None = None) -> Any:
+    """Call the action and return its response."""
+    return await hass.services.async_call(
+        DOMAIN,
+        SERVICE_PREVIEW_PROMPT,
+        {"incident_id": incident_id},
+        blocking=True,
+        return_response=True,
+        context=Context(user_id=user),
+    )
+
+
+async def test_preview(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    await async_report(hass, entry, picture_of(1, at=NOW))
+    hass.config_entries.async_update_subentry(
+        entry, entry.subentries[CAMERA], data={**ABSENT_FILE, "note": "The postman comes at noon."}
+    )
+    answer = await preview(hass)
+    system, user = answer["messages"]
+    assert system["role"] == "system"
+    facts, caption, picture = user["content"]
+    assert 'Camera: "Front door"' in facts["text"]
+    assert '"The postman comes at noon."' in facts["text"]
+    assert caption["text"].startswith("Picture 1 of 1")
+    assert re.fullmatch(r"JPEG, 64x36 pixels, \d+ bytes", picture["image_url"]["url"])
+
+
+async def test_preview_of_no_incident(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    with pytest.raises(ServiceValidationError) as error:
+        await preview(hass, 99)
+    assert error.value.translation_key == "incident_not_found"
+
+
+async def test_preview_is_for_administrators(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    user = MockUser(is_owner=False).add_to_hass(hass)
+    with pytest.raises(Unauthorized):
+        await preview(hass, user=user.id)
+
+
+async def test_preview_without_a_running_system(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    with pytest.raises(ServiceValidationError) as error:
+        await preview(hass)
+    assert error.value.translation_key == "not_loaded"

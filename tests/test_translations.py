@@ -25,7 +25,7 @@ from custom_components.nemotron_security import (
 )
 from custom_components.nemotron_security.coordinator import IncidentChange
 from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
-from custom_components.nemotron_security.models import ConnectionQuality, Feedback, RiskLevel
+from custom_components.nemotron_security.models import CameraView, ConnectionQuality, Feedback, Floor, RiskLevel, Topic
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Problem
 
@@ -36,15 +36,11 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 
 # By platform, the keys of the entities that the code makes.
 ENTITIES = {
-    "binary_sensor": {
-        description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)
-    },
+    "binary_sensor": {description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)},
     "camera": {"live"},
     "event": {"incident"},
     "image": {"last_incident"},
-    "sensor": {
-        description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS, *gpu_entities.SENSORS)
-    },
+    "sensor": {description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS, *gpu_entities.SENSORS)},
     "switch": {"detection"},
 }
 MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
@@ -152,22 +148,29 @@ def test_selectors() -> None:
         "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON},
         "source": set(config_flow.SOURCES),
         "label": set(config_flow.SECURITY_LABELS),
+        "floor": set(Floor),
+        "topic": set(Topic),
+        "view": set(CameraView),
         "feedback": set(Feedback),
     }
 
 
 def test_services() -> None:
     described = yaml.safe_load((PACKAGE / "services.yaml").read_text())
-    names = {services.SERVICE_REVIEW_INCIDENT}
-    assert set(described) == set(TRANSLATIONS["services"]) == set(ICONS["services"]) == names
-    (fields,) = (service["fields"] for service in described.values())
-    (texts,) = (service["fields"] for service in TRANSLATIONS["services"].values())
-    assert set(fields) == set(texts) == schema_keys(services.REVIEW_SCHEMA)
-    assert all(set(text) == {"name", "description"} for text in texts.values())
-    assert fields["feedback"]["selector"]["select"]["options"] == list(Feedback)
+    schemas = {
+        services.SERVICE_REVIEW_INCIDENT: services.REVIEW_SCHEMA,
+        services.SERVICE_PREVIEW_PROMPT: services.PREVIEW_SCHEMA,
+    }
+    assert set(described) == set(TRANSLATIONS["services"]) == set(ICONS["services"]) == set(schemas)
+    for name, schema in schemas.items():
+        texts = TRANSLATIONS["services"][name]["fields"]
+        assert set(described[name]["fields"]) == set(texts) == schema_keys(schema)
+        assert all(set(text) == {"name", "description"} for text in texts.values())
+    feedback = described[services.SERVICE_REVIEW_INCIDENT]["fields"]["feedback"]
+    assert feedback["selector"]["select"]["options"] == list(Feedback)
 
 
-CAMERA_KEYS = {const.CONF_LABELS, const.CONF_DETECT, "name"}
+CAMERA_KEYS = {const.CONF_LABELS, const.CONF_DETECT, const.CONF_VIEW, const.CONF_NOTE, "name"}
 FORMS = {
     ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
     ("config", "nemotron"): schema_keys(config_flow.NEMOTRON_SCHEMA),

@@ -1,6 +1,7 @@
 """Set-up in the user interface: one entry for the system, one subentry for each camera."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, override
 from urllib.parse import urlsplit
@@ -39,6 +40,8 @@ from homeassistant.loader import async_get_integration
 import probatio as vol
 
 from .analysis import AnalysisError, AnalysisProblem
+from .analysis.context import CALENDAR_DOMAIN
+from .analysis.keyframes import MOST_KEY_FRAMES
 from .analysis.nemotron import NemotronAnalyzer
 from .checks import (
     LOCATION_FIELDS,
@@ -59,19 +62,26 @@ from .const import (
     CONF_ANALYZER_KEY,
     CONF_ANALYZER_MODEL,
     CONF_ANALYZER_URL,
+    CONF_CALENDARS,
     CONF_CAMERA_ENTITY,
     CONF_CONFIDENCE,
     CONF_DETECT,
     CONF_DETECTOR_MODEL,
     CONF_FILE_PATH,
+    CONF_FLOORS,
     CONF_FPS,
+    CONF_KEY_FRAMES,
     CONF_LABELS,
     CONF_MAXIMUM_LENGTH,
+    CONF_NOTE,
     CONF_QUIET_TIME,
     CONF_SOURCE,
     CONF_STREAM_URL,
+    CONF_TOPICS,
+    CONF_VIEW,
     DEFAULT_CONFIDENCE,
     DEFAULT_FPS,
+    DEFAULT_KEY_FRAMES,
     DEFAULT_LABELS,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
@@ -81,6 +91,7 @@ from .const import (
     SOURCE_STREAM,
     SUBENTRY_CAMERA,
 )
+from .models import CameraView, Floor, Topic
 
 TITLE = "Nemotron Home Security"
 
@@ -107,6 +118,14 @@ PROBE_ERRORS = {
 def _select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
     return SelectSelector(
         SelectSelectorConfig(options=list(options), translation_key=translation_key, mode=SelectSelectorMode.LIST)
+    )
+
+
+def _several(options: type[StrEnum], translation_key: str) -> SelectSelector:
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(options), translation_key=translation_key, multiple=True, mode=SelectSelectorMode.LIST
+        )
     )
 
 
@@ -148,6 +167,14 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": ALARM_CONTROL_PANEL_DOMAIN}])
         ),
+        vol.Required(CONF_FLOORS, default=list(Floor)): _several(Floor, "floor"),
+        vol.Optional(CONF_CALENDARS, default=list): EntitySelector(
+            EntitySelectorConfig(filter=[{"domain": CALENDAR_DOMAIN}], multiple=True)
+        ),
+        vol.Required(CONF_TOPICS, default=list(Topic)): _several(Topic, "topic"),
+        vol.Required(CONF_KEY_FRAMES, default=DEFAULT_KEY_FRAMES): NumberSelector(
+            NumberSelectorConfig(min=0, max=MOST_KEY_FRAMES, step=1, mode=NumberSelectorMode.SLIDER)
+        ),
     }
 )
 
@@ -174,6 +201,10 @@ CAMERA_FIELDS = {
         )
     ),
     vol.Required(CONF_DETECT, default=True): BooleanSelector(),
+    vol.Optional(CONF_VIEW): SelectSelector(
+        SelectSelectorConfig(options=list(CameraView), translation_key="view", mode=SelectSelectorMode.DROPDOWN)
+    ),
+    vol.Optional(CONF_NOTE): TextSelector(TextSelectorConfig(multiline=True)),
     vol.Optional(SECTION_ADVANCED): section(ADVANCED_SCHEMA, {"collapsed": True}),
 }
 
@@ -336,7 +367,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
 
 
 class NemotronSecurityOptionsFlow(OptionsFlow):
-    """Change the detector's model, how long incidents last, and the alarm panel that counts. Applied live."""
+    """Change the detector's model, how long incidents last, and what counts for the verdict. Applied live."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask for everything on one page."""
@@ -450,6 +481,7 @@ class CameraSubentryFlow(ConfigSubentryFlow):
             field: location,
             CONF_LABELS: list(dict.fromkeys(label for label in labels if label)),
             CONF_DETECT: user_input[CONF_DETECT],
+            **{name: user_input[name] for name in (CONF_VIEW, CONF_NOTE) if user_input.get(name)},
             CONF_CONFIDENCE: DEFAULT_CONFIDENCE,
             CONF_FPS: DEFAULT_FPS,
             **user_input.get(SECTION_ADVANCED, {}),

@@ -22,6 +22,7 @@ from homeassistant.helpers.event import async_track_state_change_event
 from .checks import camera_identity
 from .const import (
     CONF_ALARM_PANEL,
+    CONF_CALENDARS,
     CONF_CAMERA_ENTITY,
     CONF_CONFIDENCE,
     CONF_DETECT,
@@ -98,7 +99,7 @@ class CameraSettings:
 
 @callback
 def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TYPE:
-    """Let the settings follow when the entity of a camera or of the alarm gets another id; returns what ends that."""
+    """Let the settings follow when a camera, the alarm or a calendar gets another id; returns what ends that."""
 
     @callback
     def follow(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
@@ -108,8 +109,12 @@ def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TY
             if subentry.data.get(CONF_CAMERA_ENTITY) == before:
                 data = {**subentry.data, CONF_CAMERA_ENTITY: event.data["entity_id"]}
                 hass.config_entries.async_update_subentry(entry, subentry, data=data, unique_id=camera_identity(data))
-        if entry.options.get(CONF_ALARM_PANEL) == before:
-            options = {**entry.options, CONF_ALARM_PANEL: event.data["entity_id"]}
+        options = dict(entry.options)
+        if options.get(CONF_ALARM_PANEL) == before:
+            options[CONF_ALARM_PANEL] = event.data["entity_id"]
+        if before in (calendars := options.get(CONF_CALENDARS, ())):
+            options[CONF_CALENDARS] = [event.data["entity_id"] if name == before else name for name in calendars]
+        if options != entry.options:
             hass.config_entries.async_update_entry(entry, options=options)
 
     return hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, follow)

@@ -1,46 +1,81 @@
 """The actions."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from homeassistant.auth.models import User
-from homeassistant.core import HomeAssistant, ServiceCall, callback
-from homeassistant.exceptions import ServiceValidationError, UnknownUser
+from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, UnknownUser
 from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.service import async_register_admin_service
 import probatio as vol
 
+from .analysis.briefing import house_then
+from .analysis.prompt import preview
 from .const import DOMAIN
 from .models import Feedback
 from .reviews import MAXIMUM_NOTE, async_review
+from .store import StoreError
 
 if TYPE_CHECKING:
-    from .runtime import NemotronSecurityConfigEntry
+    from .runtime import NemotronSecurityConfigEntry, Runtime
+
+INCIDENT_ID = vol.All(vol.Coerce(int), vol.Range(min=1, max=2**63 - 1))
 
 SERVICE_REVIEW_INCIDENT = "review_incident"
 REVIEW_SCHEMA = vol.Schema(
     {
-        vol.Required("incident_id"): vol.All(vol.Coerce(int), vol.Range(min=1, max=2**63 - 1)),
+        vol.Required("incident_id"): INCIDENT_ID,
         vol.Optional("reviewed", default=True): cv.boolean,
         vol.Optional("feedback", default=None): vol.Any(None, vol.In([feedback.value for feedback in Feedback])),
         vol.Optional("note", default=None): vol.Any(None, vol.All(cv.string, vol.Length(max=MAXIMUM_NOTE))),
     }
 )
 
+SERVICE_PREVIEW_PROMPT = "preview_prompt"
+PREVIEW_SCHEMA = vol.Schema({vol.Required("incident_id"): INCIDENT_ID})
+
 
 @callback
 def async_register(hass: HomeAssistant) -> None:
     """Register the actions, once for the life of Home Assistant."""
     hass.services.async_register(DOMAIN, SERVICE_REVIEW_INCIDENT, _async_review_incident, schema=REVIEW_SCHEMA)
+    async_register_admin_service(
+        hass, DOMAIN, SERVICE_PREVIEW_PROMPT, _async_preview_prompt, PREVIEW_SCHEMA, SupportsResponse.ONLY
+    )
 
 
 async def _async_review_incident(call: ServiceCall) -> None:
     """Say what somebody makes of an incident."""
-    entries: list[NemotronSecurityConfigEntry] = call.hass.config_entries.async_loaded_entries(DOMAIN)
-    if not entries:
-        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="not_loaded")
+    runtime = _runtime(call.hass)
     try:
-        await async_review(call.hass, entries[0].runtime_data, await _async_user(call), **call.data)
+        await async_review(call.hass, runtime, await _async_user(call), **call.data)
     except LookupError as err:
         raise ServiceValidationError(translation_domain=DOMAIN, translation_key="incident_not_found") from err
+
+
+async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
+    """Return what a model would be told of an incident if it were asked now; sizes stand for the pictures."""
+    runtime = _runtime(call.hass)
+    try:
+        incident = await runtime.store.async_incident(call.data["incident_id"])
+        if incident is None:
+            raise ServiceValidationError(translation_domain=DOMAIN, translation_key="incident_not_found")
+        brief = await runtime.briefing.async_brief(incident, house_then(runtime.house.read(), incident))
+    except StoreError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="events_unreadable",
+            translation_placeholders={"detail": err.detail},
+        ) from err
+    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, brief.pictures)
+    return {"messages": messages}
+
+
+def _runtime(hass: HomeAssistant) -> Runtime:
+    entries: list[NemotronSecurityConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
+    if not entries:
+        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="not_loaded")
+    return entries[0].runtime_data
 
 
 async def _async_user(call: ServiceCall) -> User | None:

@@ -25,14 +25,22 @@ from ..const import (
 from ..models import CameraView, Floor, House, Incident, IncidentFilter, Topic, Track
 from ..store import Store
 from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place
+from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
 from .keyframes import choose, scaled
-from .rules import Kind, kind_of
+from .rules import importance
 
 HISTORY: Final = timedelta(hours=24)
 MOST_EARLIER: Final = 6
 """Incidents before this one that are told."""
+
+
+def house_then(house: House, incident: Incident) -> House:
+    """Return what the house knew of an incident that is judged now: of one that is older, only the hour is known."""
+    if abs(house.at - incident.last_seen_at) <= HOUSE_HOLDS:
+        return house
+    return House(at=incident.started_at.astimezone(house.at.tzinfo))
 
 
 class Briefing:
@@ -143,10 +151,8 @@ class Briefing:
         most = int(self._entry.options.get(CONF_KEY_FRAMES, DEFAULT_KEY_FRAMES))
         if not most:
             return []
-        kinds = list(Kind)
-        importance = {track.track_id: len(kinds) - kinds.index(kind_of(track.label)) for track in tracks}
         key_frames = []
-        for picture, moment in choose(await self._store.async_pictures(incident_id), importance, most):
+        for picture, moment in choose(await self._store.async_pictures(incident_id), importance(tracks), most):
             if not (jpeg := await self._store.async_read_picture(picture.id)):
                 continue
             try:

@@ -48,6 +48,12 @@ def kind_of(label: str) -> Kind:
     return Kind.ANIMAL if label in ANIMALS else Kind.OTHER
 
 
+def importance(tracks: Iterable[Track]) -> dict[int, int]:
+    """Return for each track, by its id, how much its kind matters: more is more, none is below 1."""
+    kinds = list(Kind)
+    return {track.track_id: len(kinds) - kinds.index(kind_of(track.label)) for track in tracks}
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the rows ask about."""
