@@ -264,7 +264,7 @@ async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
     }
     result = await hass.config_entries.options.async_configure(result["flow_id"], good)
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert entry.options == good
+    assert entry.options == {**good, "gpu_urls": []}
     result = await hass.config_entries.options.async_init(entry.entry_id)
     assert {name: suggested(result, name) for name in good} == good
 

@@ -1,6 +1,6 @@
 """Set-up in the user interface: one entry for the system, one subentry for each camera."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, override
@@ -44,6 +44,7 @@ from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
 from .analysis.nemotron import NemotronAnalyzer
 from .checks import (
+    HIDDEN,
     LOCATION_FIELDS,
     SERVER_SCHEMES,
     STREAM_SCHEMES,
@@ -70,6 +71,8 @@ from .const import (
     CONF_FILE_PATH,
     CONF_FLOORS,
     CONF_FPS,
+    CONF_GPU_INTERVAL,
+    CONF_GPU_URLS,
     CONF_KEY_FRAMES,
     CONF_LABELS,
     CONF_MAXIMUM_LENGTH,
@@ -81,6 +84,7 @@ from .const import (
     CONF_VIEW,
     DEFAULT_CONFIDENCE,
     DEFAULT_FPS,
+    DEFAULT_GPU_INTERVAL,
     DEFAULT_KEY_FRAMES,
     DEFAULT_LABELS,
     DEFAULT_MAXIMUM_LENGTH,
@@ -167,6 +171,8 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": ALARM_CONTROL_PANEL_DOMAIN}])
         ),
+        vol.Optional(CONF_GPU_INTERVAL, description={"suggested_value": DEFAULT_GPU_INTERVAL}): _seconds(1, 60),
+        vol.Optional(CONF_GPU_URLS): TextSelector(TextSelectorConfig(multiple=True)),
         vol.Required(CONF_FLOORS, default=list(Floor)): _several(Floor, "floor"),
         vol.Optional(CONF_CALENDARS, default=list): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": CALENDAR_DOMAIN}], multiple=True)
@@ -377,15 +383,24 @@ class NemotronSecurityOptionsFlow(OptionsFlow):
             errors, missing = await _async_check_model(self.hass, user_input)
             if user_input[CONF_MAXIMUM_LENGTH] <= user_input[CONF_QUIET_TIME]:
                 errors[CONF_MAXIMUM_LENGTH] = "shorter_than_quiet_time"
+            urls, problem = _gpu_urls(user_input.get(CONF_GPU_URLS, ()), self._gpu_urls)
+            if problem:
+                errors[CONF_GPU_URLS] = problem
             if not errors:
-                return self.async_create_entry(data=user_input)
-        shown = self.config_entry.options if user_input is None else user_input
+                return self.async_create_entry(data={**user_input, CONF_GPU_URLS: urls})
+        shown = {**self.config_entry.options, CONF_GPU_URLS: list(self._gpu_urls)} if user_input is None else user_input
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(OPTIONS_SCHEMA, shown),
             errors=errors,
             description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
         )
+
+
+    @property
+    def _gpu_urls(self) -> dict[str, str]:
+        """The addresses that are kept, each by what is shown of it."""
+        return {hide_secrets(url): url for url in self.config_entry.options.get(CONF_GPU_URLS, ())}
 
 
 class CameraSubentryFlow(ConfigSubentryFlow):
@@ -543,6 +558,17 @@ async def _async_check_model(hass: HomeAssistant, user_input: dict[str, Any]) ->
     path = user_input[CONF_DETECTOR_MODEL] = user_input.get(CONF_DETECTOR_MODEL, "").strip()
     problem, missing = await hass.async_add_executor_job(model_problem, path)
     return ({CONF_DETECTOR_MODEL: problem} if problem else {}), missing
+
+
+def _gpu_urls(typed: Iterable[str], kept: Mapping[str, str]) -> tuple[list[str], str | None]:
+    """Return the addresses with the secrets that are kept, and what is wrong with one of them."""
+    urls = list(dict.fromkeys(kept.get(url, url) for url in map(str.strip, typed) if url))
+    for url in urls:
+        if problem := url_problem(url, SERVER_SCHEMES):
+            return urls, "invalid_server_url" if problem == "invalid_scheme" else problem
+        if HIDDEN in url:
+            return urls, "secret_hidden"
+    return urls, None
 
 
 async def _async_docs_url(hass: HomeAssistant) -> str:
