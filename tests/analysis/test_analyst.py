@@ -14,8 +14,8 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.analysis import AnalysisProblem, analyst as module, rules
-from custom_components.nemotron_security.analysis.analyst import Analyst
+from custom_components.nemotron_security.analysis import AnalysisProblem, rules
+from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits
 from custom_components.nemotron_security.analysis.briefing import Briefing
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 from custom_components.nemotron_security.const import DOMAIN
@@ -29,6 +29,7 @@ from tests.test_episodes import frame, seen
 from .conftest import FaultyServer
 from .test_schema import ANSWER
 
+FAST = AnalystLimits(opening_delay=0.1, ending_delay=0.1, first_retry=0.1, cooldown=0, tries=3, failures=10)
 ENTRY = MockConfigEntry(
     domain=DOMAIN,
     subentries_data=[
@@ -48,8 +49,6 @@ class Home:
 
     def __init__(self, hass: HomeAssistant, store: Store, session: ClientSession, url: str) -> None:
         self.store = store
-        self.now = datetime.now(UTC)
-        self.begin = self.now.timestamp()
         self.facts: dict[str, Any] = {}
         self.told: list[tuple[str, Incident]] = []
         self.problems: list[AnalysisProblem | None] = []
@@ -62,6 +61,7 @@ class Home:
             self.incidents,
             self.house,
             Briefing(hass, ENTRY, store, str.title),
+            limits=FAST,
             on_problem=self.problems.append,
         )
 
@@ -79,6 +79,9 @@ class Home:
         self.told.append(("ended", incident))
         self.analyst.incident_ended(incident)
 
+    def incident_annotated(self, incident: Incident) -> None:
+        self.told.append(("annotated", incident))
+
     def detections_stored(self, detections: Sequence[Detection]) -> None:
         pass
 
@@ -91,10 +94,12 @@ class Home:
     async def async_start(self) -> None:
         await self.incidents.async_start()
         await self.analyst.async_start()
+        self.now = datetime.now(UTC)
+        self.begin = self.now.timestamp()
 
     async def async_stop(self) -> None:
-        await self.analyst.async_stop()
         await self.incidents.async_stop()
+        await self.analyst.async_stop()
 
     def see(self, second: float, *track_ids: int) -> None:
         tracks = [self.moved(track_id, second) for track_id in track_ids]
@@ -138,12 +143,6 @@ async def home(
     await store.async_close()
 
 
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENING_DELAY", "ENDING_DELAY", "RETRY_FIRST"):
-        monkeypatch.setattr(module, name, 0.1)
-
-
 async def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
@@ -172,15 +171,6 @@ async def test_judged_soon_after_opening_with_pictures_and_facts(home: Home, fau
     assert [part["type"] for part in request["messages"][1]["content"]] == ["text", "text", "image_url"]
     for words in ('Camera: "Door"', "The postman comes at noon.", "residents: nobody is home"):
         assert words in facts_asked(faulty)
-
-
-async def test_not_judged_before_its_time(home: Home, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPENING_DELAY", 0.6)
-    faulty.respond = lambda: answer(77)
-    begun = time.monotonic()
-    home.see(0, 1)
-    await until(lambda: faulty.requests)
-    assert time.monotonic() - begun >= 0.6
 
 
 async def test_end_without_news_is_not_judged_again(home: Home, faulty: FaultyServer) -> None:
@@ -252,7 +242,7 @@ async def test_final_failure_leaves_the_rules_score_and_says_so(home: Home, faul
     assert (verdict.risk_score, verdict.rules_score, verdict.analyzer) == (30, 30, "rules")
     assert verdict.reasoning is not None
     assert verdict.reasoning.endswith("No model judged it: its server failed.")
-    assert len(faulty.requests) == module.TRIES
+    assert len(faulty.requests) == FAST.tries
     assert home.problems == [AnalysisProblem.SERVER_ERROR]
     faulty.respond = lambda: answer(12)
     home.see(20, 2)
@@ -279,19 +269,6 @@ async def test_server_s_wish_to_wait_is_followed(home: Home, faulty: FaultyServe
     home.see(0, 1)
     await until(lambda: home.has("updated", "nemotron"))
     assert times[1] - times[0] >= 1
-
-
-async def test_queue_is_bounded(
-    home: Home, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(module, "WAITING", 3)
-    faulty.respond = lambda: answer(50)
-    for number in range(8):
-        home.see(number * 20, number)
-    await until(lambda: len([1 for what, _ in home.told if what == "started"]) == 8)
-    assert len(home.analyst._waiting) <= 3
-    await until(lambda: not home.analyst._waiting)
-    assert "is not judged" in caplog.text
 
 
 async def test_restart_judges_nothing_twice(

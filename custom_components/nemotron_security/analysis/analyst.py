@@ -1,36 +1,91 @@
-"""Lets an analyzer judge the incidents: soon after each opens, and once more when it ended and had changed notably."""
+"""Lets an analyzer judge the incidents: soon after each opens, and once more when it ended and had changed notably.
+
+What waits, waits in the database, so that it outlasts restarts and outages. One task looks what is due and most urgent,
+and begins as many calls as the limits allow; each call is a task of its own. A call that fails puts its incident back
+into the queue with a later time: there is no other loop that tries again.
+"""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
 import contextlib
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 import logging
-from typing import Final, Protocol
+import math
+import random
+import time
+from typing import Final, NamedTuple, Protocol
 
-from ..models import Assessment, House, Incident
+from ..models import Assessment, Backlog, House, Incident, Judgement
 from ..store import Store, StoreError
 from . import AnalysisError, AnalysisProblem, Analyzer, Brief, rules
+from .breaker import JITTER, Breaker, BreakerState
 
 _LOGGER = logging.getLogger(__name__)
 
-OPENING_DELAY: Final = 3.0
-"""Seconds after the opening, so that there is more to see than a first glimpse."""
-ENDING_DELAY: Final = 1.0
-"""Seconds after the end, so that the last picture is stored."""
-WAITING: Final = 64
-"""Incidents that may wait; the oldest is given up when one more comes."""
-NOTABLE_SCORE_CHANGE: Final = 10
-"""Points of the rules' score that make an incident worth another judgement."""
-TRIES: Final = 3
-RETRY_FIRST: Final = 2.0
-RETRY_LONGEST: Final = 60.0
-"""Seconds between two tries."""
-LONGEST_MEMORY: Final = 256
-"""Incidents of which is remembered how they were when they were judged."""
 HOUSE_HOLDS: Final = timedelta(minutes=5)
-"""What the house knows now says nothing of an incident that is older."""
+"""What the house knew at one time says nothing of an incident that is farther away."""
+STORE_RETRY: Final = 5.0
+"""Seconds after which a database that fails is asked again."""
+LONGEST_SLEEP: Final = 600.0
+"""Seconds after which the queue is looked at in any case: something may have got old, or the clock been set."""
+HOUR: Final = 3600.0
+NO_TURN: Final = "its turn did not come in time"
+
+_AWAY: Final = frozenset({AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.SERVER_ERROR})
+"""Trouble of the server, which would meet any incident."""
+_OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
+"""Trouble that an incident itself may cause again and again."""
+
+type Work = Callable[[], Coroutine[None, None, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalystLimits:
+    """How an analyst paces itself. Times are seconds where nothing else is said."""
+
+    opening_delay: float = 3.0
+    """After the opening, so that there is more to see than a first glimpse."""
+    ending_delay: float = 1.0
+    """After the end, so that the last picture is stored."""
+    concurrency: int = 1
+    """Calls at the same time."""
+    cooldown: float = 5.0
+    """From one call about a camera to the next."""
+    calls_per_hour: int = 120
+    tries: int = 5
+    """After so many of its own failures an incident is left to the rules; while the server is away, none counts."""
+    first_retry: float = 2.0
+    longest_retry: float = 600.0
+    """Between two tries of one incident."""
+    failures: int = 3
+    """After so many failures in a row the server is left alone."""
+    first_pause: float = 30.0
+    longest_pause: float = 600.0
+    """For which it is left alone."""
+    news_for: timedelta = timedelta(minutes=5)
+    """After an incident's end; a later verdict is stored, but is no news."""
+    longest_wait: timedelta = timedelta(hours=24)
+    """After an incident's last sight; what was not judged by then is left to the rules."""
+
+
+class Clock:
+    """The machine's time."""
+
+    def now(self) -> datetime:
+        """Return the time of the day, aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    async def async_wait(self, event: asyncio.Event, seconds: float) -> None:
+        """Wait for the event, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), seconds)
 
 
 class Briefs(Protocol):
@@ -47,31 +102,25 @@ class Briefs(Protocol):
 class Verdicts(Protocol):
     """Whoever stores and announces what the analyzer says: `Incidents`."""
 
-    async def async_apply(self, incident_id: int, assessment: Assessment) -> Incident:
-        """Store and announce an assessment.
+    async def async_apply(self, incident_id: int, assessment: Assessment, *, news: bool) -> Incident:
+        """Store an assessment and announce it; if it is no news, only to those who show incidents.
 
         Raises:
             LookupError: the incident is no more.
+            StoreError: stopped before it was stored.
         """
 
 
-@dataclass(slots=True)
-class _Request:
-    """An incident that waits to be judged."""
+class _News(NamedTuple):
+    """An incident that began or ended."""
 
-    incident_id: int
-    due: float
-    """On the event loop's clock."""
+    incident: Incident
+    due_at: datetime
     house: House
-    """What the house knew when the incident began or ended, not when its turn comes."""
-    tries: int = 0
-
-
-type _Look = tuple[tuple[str, ...], int, int]
 
 
 class Analyst:
-    """Judges incidents one after the other, each soon after it opens and again at its end if it changed notably."""
+    """Judges incidents, the most urgent first."""
 
     def __init__(
         self,
@@ -81,138 +130,271 @@ class Analyst:
         house: Callable[[], House],
         briefs: Briefs,
         *,
+        limits: AnalystLimits = AnalystLimits(),
+        clock: Clock = Clock(),  # noqa: B008  it has no state
         on_problem: Callable[[AnalysisProblem | None], None] = lambda _: None,
+        on_breaker: Callable[[BreakerState], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing runs before `async_start`.
 
         Args:
             analyzer: whoever judges.
-            store: where the incidents and their pictures are.
+            store: where the incidents are, and the queue.
             incidents: takes the verdicts.
             house: gives what the house knows now.
             briefs: gives what there is to judge an incident by.
+            limits: the pace.
+            clock: the time.
             on_problem: is told when the analyzer begins to fail, and why; null when it works again.
+            on_breaker: is told every new state of the circuit breaker.
         """
         self._analyzer = analyzer
         self._store = store
         self._incidents = incidents
         self._house = house
         self._briefs = briefs
+        self._limits = limits
+        self._clock = clock
         self._on_problem = on_problem
+        self._breaker = Breaker(
+            failures=limits.failures,
+            first_pause=limits.first_pause,
+            longest_pause=limits.longest_pause,
+            on_change=on_breaker,
+        )
         self._problem: AnalysisProblem | None = None
-        self._waiting: dict[int, _Request] = {}
+        self._news: deque[_News] = deque()
         self._changed = asyncio.Event()
-        self._judged: OrderedDict[int, _Look] = OrderedDict()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._called_at: deque[float] = deque()
+        """Times of the monotonic clock, of the last hour; likewise of each camera."""
+        self._camera_called_at: dict[str, float] = {}
+        self._started_at = clock.now()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def breaker(self) -> BreakerState:
+        """Whether the analyzer's server is called."""
+        return self._breaker.state
+
+    async def async_backlog(self) -> Backlog:
+        """Count the incidents that wait.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return await self._store.async_backlog()
+
     async def async_start(self) -> None:
-        """Begin to judge."""
+        """Begin to judge, first what waited before a restart."""
         self._task = asyncio.create_task(self._async_work(), name="nemotron_security analyst")
 
     async def async_stop(self) -> None:
-        """Stop at once; what waits keeps the rules' score."""
-        self._waiting.clear()
-        if self._task is None:
-            return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        """Stop at once; what waits is judged after the next start."""
+        tasks = [*self._running.values(), *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._task = None
+        with contextlib.suppress(StoreError):
+            await self._async_queue_news()
 
     def incident_started(self, incident: Incident) -> None:
         """Judge this incident soon."""
-        self._request(incident.id, OPENING_DELAY)
+        self._take(incident, self._limits.opening_delay)
 
     def incident_ended(self, incident: Incident) -> None:
         """Judge this incident again if it changed notably since, or for the first time."""
-        if waiting := self._waiting.get(incident.id):
-            waiting.house = self._house()
-        else:
-            self._request(incident.id, ENDING_DELAY)
+        self._take(incident, self._limits.ending_delay)
 
-    def _request(self, incident_id: int, delay: float) -> None:
-        if len(self._waiting) >= WAITING:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            _LOGGER.warning("Too many incidents wait for %s; incident %s is not judged", self._analyzer.name, oldest)
-        self._waiting[incident_id] = _Request(incident_id, _now() + delay, self._house())
+    def _take(self, incident: Incident, delay: float) -> None:
+        self._news.append(_News(incident, self._clock.now() + timedelta(seconds=delay), self._house()))
         self._changed.set()
 
-    async def _async_work(self) -> None:
-        while True:
-            request = await self._async_next()
-            try:
-                await self._async_judge(request)
-            except (AnalysisError, StoreError) as err:
-                await self._async_retry(request, err)
-            except LookupError:
-                _LOGGER.debug("Incident %s is no more", request.incident_id)
-            except Exception:
-                _LOGGER.exception("Cannot judge incident %s", request.incident_id)
+    # --- what is due ------------------------------------------------------------------------------------------------
 
-    async def _async_next(self) -> _Request:
-        """Wait for the request that is due first, and take it."""
+    async def _async_work(self) -> None:
+        resumed = False
         while True:
             self._changed.clear()
-            request = min(self._waiting.values(), key=lambda request: request.due, default=None)
-            if request and request.due <= _now():
-                del self._waiting[request.incident_id]
-                return request
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), request.due - _now() if request else None)
+            try:
+                if not resumed:
+                    await self._async_resume()
+                    resumed = True
+                await self._async_queue_news()
+                await self._async_give_up_old()
+                wait = await self._async_begin_calls()
+            except StoreError as err:
+                _LOGGER.debug("The queue cannot be read: %s", err)
+                wait = STORE_RETRY
+            except Exception:  # without this task nothing would be judged any more
+                _LOGGER.exception("The analyst failed")
+                wait = STORE_RETRY
+            await self._clock.async_wait(self._changed, min(wait, LONGEST_SLEEP))
 
-    async def _async_judge(self, request: _Request) -> None:
-        incident = await self._store.async_incident(request.incident_id)
-        if incident is None or self._is_judged(incident):
-            return
-        brief = await self._async_brief(incident, request.house)
+    async def _async_resume(self) -> None:
+        """Find again what a crash interrupted, and the calls that are still within the budget's hour."""
+        now = self._clock.now()
+        await self._store.async_resume_judgements(now)
+        called_at = await self._store.async_assessed_since(now - timedelta(seconds=HOUR))
+        self._called_at.extend(self._clock.monotonic() - (now - at).total_seconds() for at in called_at)
+
+    async def _async_queue_news(self) -> None:
+        while self._news:
+            incident, due_at, house = self._news[0]
+            # What was seen before the start is not told of the house as it is now, which may itself just be starting.
+            known = house if incident.last_seen_at >= self._started_at and _holds(house, incident) else None
+            with contextlib.suppress(LookupError):  # it is no more
+                await self._store.async_await_judgement(incident.id, due_at, known)
+            self._news.popleft()
+
+    async def _async_give_up_old(self) -> None:
+        now = self._clock.now()
+        running = list(self._running)
+        for judgement in await self._store.async_old_judgements(
+            now, now - self._limits.longest_wait, without_incidents=running
+        ):
+            self._begin(judgement, partial(self._async_give_up, judgement, judgement.problem))
+
+    async def _async_begin_calls(self) -> float:
+        """Begin what is due and may begin; return after how many seconds to look again, if no news come first."""
+        while (wait := self._hold_up()) == 0:
+            now, cooling = self._clock.monotonic(), self._cooling()
+            judgement = await self._store.async_claim_judgement(
+                self._clock.now(),
+                without_incidents=list(self._running),
+                without_cameras=list(cooling),
+                fewest_tries_first=self._breaker.state is BreakerState.HALF_OPEN,
+            )
+            if judgement is None:
+                return await self._async_next_in(cooling)
+            self._called_at.append(now)
+            self._camera_called_at[judgement.incident.camera_id] = now
+            trial = self._breaker.state is BreakerState.HALF_OPEN
+            self._begin(judgement, partial(self._async_judge, judgement, trial=trial))
+        return wait
+
+    def _hold_up(self) -> float:
+        """Return for how many seconds no call may begin: 0 for none, infinity for until one ends."""
+        now = self._clock.monotonic()
+        if pause := self._breaker.pause(now):
+            return pause
+        most = 1 if self._breaker.state is BreakerState.HALF_OPEN else self._limits.concurrency
+        if len(self._running) >= most:
+            return math.inf
+        while self._called_at and self._called_at[0] <= now - HOUR:
+            self._called_at.popleft()
+        if len(self._called_at) >= self._limits.calls_per_hour:
+            return self._called_at[-self._limits.calls_per_hour] + HOUR - now
+        return 0
+
+    def _cooling(self) -> dict[str, float]:
+        """Return the cameras that must not be asked about yet, and for how many seconds."""
+        over = self._clock.monotonic() - self._limits.cooldown
+        self._camera_called_at = {camera: at for camera, at in self._camera_called_at.items() if at > over}
+        return {camera: at - over for camera, at in self._camera_called_at.items()}
+
+    async def _async_next_in(self, cooling: dict[str, float]) -> float:
+        due_at = await self._store.async_next_judgement_at(
+            without_incidents=list(self._running), without_cameras=list(cooling)
+        )
+        waits = list(cooling.values())
+        if due_at is not None:
+            waits.append(max(0.0, (due_at - self._clock.now()).total_seconds()))
+        return min(waits, default=math.inf)
+
+    def _begin(self, judgement: Judgement, work: Work) -> None:
+        incident_id = judgement.incident.id
+        task = asyncio.create_task(
+            self._async_do(judgement, work), name=f"nemotron_security analyst's incident {incident_id}"
+        )
+        self._running[incident_id] = task
+        task.add_done_callback(lambda _: self._end(incident_id))
+
+    def _end(self, incident_id: int) -> None:
+        del self._running[incident_id]
+        self._changed.set()
+
+    async def _async_do(self, judgement: Judgement, work: Work) -> None:
+        """Do something about an incident; what goes wrong neither loses it nor holds up the others."""
+        incident_id = judgement.incident.id
+        try:
+            await work()
+        except StoreError as err:
+            _LOGGER.debug("Incident %s was not judged: %s", incident_id, err)
+            await self._async_postpone(judgement, STORE_RETRY)
+        except Exception:
+            _LOGGER.exception("Cannot judge incident %s", incident_id)
+            await self._async_drop(incident_id)
+
+    # --- one call ---------------------------------------------------------------------------------------------------
+
+    async def _async_judge(self, judgement: Judgement, *, trial: bool) -> None:
+        """Ask, and store the answer. The call is a trial while the breaker is half open."""
+        brief = await self._async_brief(judgement)
         if not brief.case.tracks:
+            await self._async_drop(judgement.incident.id)
             return
-        assessment = await self._analyzer.async_assess(brief.case, brief.pictures)
+        try:
+            assessment = await self._analyzer.async_assess(brief.case, brief.pictures)
+        except AnalysisError as err:
+            await self._async_note_failure(judgement, err, trial=trial)
+            return
+        self._breaker.answered()
         self._tell_problem(None)
-        self._remember(incident)
-        await self._incidents.async_apply(incident.id, rules.raise_to_floor(assessment, brief.case))
+        await self._async_apply(judgement.incident, rules.raise_to_floor(assessment, brief.case))
 
-    def _is_judged(self, incident: Incident) -> bool:
-        """Whether nothing notable happened since it was judged; what was judged before a restart is left alone."""
-        if incident.id in self._judged:
-            return self._judged[incident.id] == _look(incident)
-        return incident.analyzer == self._analyzer.name
-
-    def _remember(self, incident: Incident) -> None:
-        self._judged[incident.id] = _look(incident)
-        while len(self._judged) > LONGEST_MEMORY:
-            self._judged.popitem(last=False)
-
-    async def _async_brief(self, incident: Incident, house: House) -> Brief:
-        if abs(house.at - incident.last_seen_at) > HOUSE_HOLDS:
-            house = House(at=incident.started_at.astimezone(house.at.tzinfo))
+    async def _async_brief(self, judgement: Judgement) -> Brief:
+        incident, house = judgement.incident, judgement.house
+        if house is None or not _holds(house, incident):
+            house = House(at=incident.started_at.astimezone(self._house().at.tzinfo))
         return await self._briefs.async_brief(incident, house)
 
-    async def _async_retry(self, request: _Request, err: AnalysisError | StoreError) -> None:
-        """Try again later, or leave it at the rules' score."""
-        request.tries += 1
-        _LOGGER.debug("Incident %s was not judged, try %s: %s", request.incident_id, request.tries, err)
-        temporary = isinstance(err, StoreError) or err.temporary
-        if temporary and request.tries < TRIES:
-            request.due = _now() + _delay(request.tries, err)
-            self._waiting.setdefault(request.incident_id, request)
-            return
-        if isinstance(err, AnalysisError):
-            self._tell_problem(err.kind)
-            await self._async_leave_to_rules(request, err)
-
-    async def _async_leave_to_rules(self, request: _Request, err: AnalysisError) -> None:
-        """Say in the incident that no model judged it, and why."""
+    async def _async_apply(self, incident: Incident, assessment: Assessment) -> None:
+        late = incident.ended_at is not None and self._clock.now() - incident.ended_at > self._limits.news_for
         try:
-            incident = await self._store.async_incident(request.incident_id)
-            if incident is None or incident.analyzer not in (None, rules.NAME):
-                return
-            verdict = rules.assess((await self._async_brief(incident, request.house)).case)
-            reasoning = f"{verdict.reasoning} No model judged it: {_WORDS[err.kind]}."
-            await self._incidents.async_apply(incident.id, replace(verdict, reasoning=reasoning))
-        except StoreError, LookupError, ValueError:
-            _LOGGER.debug("Incident %s keeps its score without a word on the model", request.incident_id)
+            await self._incidents.async_apply(incident.id, assessment, news=not late)
+        except LookupError:
+            _LOGGER.debug("Incident %s is no more", incident.id)
+
+    # --- failures ---------------------------------------------------------------------------------------------------
+
+    async def _async_note_failure(self, judgement: Judgement, err: AnalysisError, *, trial: bool) -> None:
+        """Try again later, or leave it at the rules' score."""
+        if err.kind in _AWAY:
+            self._breaker.failed(self._clock.monotonic(), wish=err.retry_after)
+        else:
+            self._breaker.answered()
+        tries = judgement.tries + 1 if err.kind in _OWN and not trial else judgement.tries
+        _LOGGER.debug("Incident %s was not judged (own failures: %s): %s", judgement.incident.id, tries, err)
+        if not err.temporary or tries >= self._limits.tries:
+            self._tell_problem(err.kind)
+            await self._async_give_up(judgement, err.kind)
+            return
+        if self._breaker.failing:
+            self._tell_problem(err.kind)
+        delay = min(self._limits.first_retry * 2.0 ** max(0, tries - 1), self._limits.longest_retry)
+        await self._async_postpone(replace(judgement, tries=tries, problem=err.kind.value), delay)
+
+    async def _async_postpone(self, judgement: Judgement, delay: float) -> None:
+        due_at = self._clock.now() + timedelta(seconds=delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
+        with contextlib.suppress(StoreError):  # then it is due still
+            await self._store.async_postpone_judgement(
+                judgement.incident.id, due_at, tries=judgement.tries, problem=judgement.problem
+            )
+
+    async def _async_give_up(self, judgement: Judgement, problem: str | None) -> None:
+        """Leave it at the rules' score, and say in the incident that no model judged it, and why."""
+        incident = judgement.incident
+        if incident.analyzer in (None, rules.NAME):
+            verdict = rules.assess((await self._async_brief(judgement)).case)
+            reasoning = f"{verdict.reasoning} No model judged it: {_WORDS.get(problem, NO_TURN)}."
+            await self._async_apply(incident, replace(verdict, reasoning=reasoning))
+        await self._async_drop(incident.id)
+
+    async def _async_drop(self, incident_id: int) -> None:
+        with contextlib.suppress(StoreError):  # then it waits still
+            await self._store.async_drop_judgement(incident_id)
 
     def _tell_problem(self, problem: AnalysisProblem | None) -> None:
         if problem is not self._problem:
@@ -220,7 +402,7 @@ class Analyst:
             self._on_problem(problem)
 
 
-_WORDS: Final = {
+_WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.UNREACHABLE: "its server could not be reached",
     AnalysisProblem.UNAUTHORIZED: "its server refused the key",
     AnalysisProblem.MODEL_NOT_FOUND: "its server does not have it",
@@ -231,15 +413,6 @@ _WORDS: Final = {
 }
 
 
-def _look(incident: Incident) -> _Look:
-    """Return what makes an incident worth another judgement when it changes."""
-    return incident.labels, incident.object_count, (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
-
-
-def _delay(tries: int, err: AnalysisError | StoreError) -> float:
-    wish = err.retry_after if isinstance(err, AnalysisError) else None
-    return float(min(max(RETRY_FIRST * 2 ** (tries - 1), wish or 0.0), RETRY_LONGEST))
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+def _holds(house: House, incident: Incident) -> bool:
+    """Whether what the house knew then is true of the incident."""
+    return abs(house.at - incident.last_seen_at) <= HOUSE_HOLDS

@@ -33,10 +33,14 @@ def _restored(hint: Any, plain: Any) -> Any:
     if get_origin(hint) is tuple:
         return tuple(_restored(get_args(hint)[0], item) for item in plain)
     if is_dataclass(hint):
-        hints = get_type_hints(hint)
-        return hint(**{name: _restored(hints[name], value) for name, value in plain.items() if name in hints})
+        return _restored_dataclass(cast("type[Any]", hint), plain)
     if hint is datetime:
         return datetime.fromisoformat(plain)
     if not isinstance(plain, hint):
         raise TypeError(f"{type(plain).__name__} is no {hint.__name__}")
     return plain
+
+
+def _restored_dataclass(kind: type[Any], plain: dict[str, Any]) -> Any:
+    hints = get_type_hints(kind)
+    return kind(**{name: _restored(hints[name], value) for name, value in plain.items() if name in hints})
