@@ -22,6 +22,7 @@ from custom_components.nemotron_security.models import (
     Feedback,
     House,
     Incident,
+    PictureKind,
     Review,
 )
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
@@ -268,8 +269,9 @@ async def test_pictures_before_during_and_after(incidents: Incidents, listener: 
     incidents.handle_tracks(frame(30))
     incidents.handle_picture(picture(at=2, score=0.95, data=b"late and best"))
     await incidents.async_stop()
-    (stored,) = await store.async_pictures(updated.id)
-    assert await store.async_read_picture(stored.id) == b"late and best"
+    best, first = await store.async_pictures(updated.id)
+    assert (best.kind, await store.async_read_picture(best.id)) == (PictureKind.BEST, b"late and best")
+    assert (first.kind, await store.async_read_picture(first.id)) == (PictureKind.FIRST, b"early")
     assert listener.names == ["started", "updated", "ended"]
 
 

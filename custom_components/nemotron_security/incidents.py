@@ -80,6 +80,8 @@ class _Record:
     stored_tracks: dict[int, Track] = field(default_factory=dict)
     told_labels: int = 0
     told_tracks: int = 0
+    pictured_tracks: set[int] = field(default_factory=set)
+    """Those whose first view is stored."""
 
     def changed_tracks(self) -> list[Track]:
         return [t for t in self.episode.tracks.values() if self.stored_tracks.get(t.track_id) is not t]
@@ -204,7 +206,7 @@ class _AddPicture:
         await store.async_add_picture(
             record.stored.id,
             track_id=picture.track_id,
-            kind=PictureKind.BEST,
+            kind=PictureKind.BEST if picture.track_id in record.pictured_tracks else PictureKind.FIRST,
             captured_at=datetime.fromtimestamp(picture.captured_at, UTC),
             box=picture.box,
             score=picture.score,
@@ -212,6 +214,7 @@ class _AddPicture:
             height=picture.height,
             jpeg=picture.data,
         )
+        record.pictured_tracks.add(picture.track_id)
         record.stored = await store.async_incident(record.stored.id) or record.stored
 
     def announce(self, listener: IncidentListener) -> None:

@@ -211,8 +211,10 @@ class Assessment:
 class PictureKind(StrEnum):
     """Which moment a picture shows."""
 
+    FIRST = "first"
+    """The first view of a track."""
     BEST = "best"
-    """The best view of a track."""
+    """The best view of a track since, if it is a better one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
