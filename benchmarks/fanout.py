@@ -66,7 +66,7 @@ class Round:
     cpu: float
     """Microseconds of CPU per delivered message."""
     call: float
-    """Microseconds that the call which sends took, per subscriber."""
+    """Microseconds that the call which sends one message took, per subscriber: the median of the round's messages."""
     latencies: np.ndarray[Any, np.dtype[np.float64]]
     """Milliseconds from before that call until a client has the message, for each delivery."""
 
@@ -135,7 +135,9 @@ class Bench:
         numbers = np.concatenate([np.array(one.numbers) for one in heard])
         times = np.concatenate([np.array(one.times) for one in heard])
         return Round(
-            cpu * 1e6 / deliveries, sum(result["calls"]) / 1000 / deliveries, (times - sent[numbers - first]) / 1e6
+            cpu * 1e6 / deliveries,
+            float(np.median(result["calls"])) / 1000 / self.clients,
+            (times - sent[numbers - first]) / 1e6,
         )
 
     async def rounds(self, ways: tuple[str, ...], rounds: int, count: int, interval: float) -> dict[str, list[Round]]:

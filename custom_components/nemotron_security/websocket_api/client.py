@@ -8,6 +8,7 @@ from asyncio import TimerHandle
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
+from functools import lru_cache
 import logging
 from typing import Any
 
@@ -26,6 +27,8 @@ MAXIMUM_WAITING = 256
 """Messages that wait for a client; beyond that some go, which `seq` shows."""
 PAUSE = 0.05
 """Seconds until what waits is tried again."""
+FRAMES_KEPT = 64
+"""Frames that are at hand for further clients: of the last message to so many different ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +121,6 @@ class Subscription:
         self._user = connection.user
         self._may_read = permissions.may_read
         self._passes = None if wanted == MessageFilter() else wanted.passes
-        self._head, self._tail = _frame(message_id)
         self._queued = queued(connection)
         self._past: deque[Message] = deque()
         self._told: set[int | None] = set()
@@ -201,11 +203,11 @@ class Subscription:
                 free -= 1
 
     def _hand_over(self, message: Message, *, past: bool = False) -> None:
-        if message.type is MessageType.NEW_EVENT and not past and message.incident_id in self._told:
+        if self._told and not past and message.type is MessageType.NEW_EVENT and message.incident_id in self._told:
             message = replace(message, type=MessageType.EVENT_UPDATED)
             if not self.wants(message):
                 return
-        self._connection.send_message(self._head + message.envelope + self._tail)
+        self._connection.send_message(_frame(self._message_id, message.envelope))
 
     @callback
     def _close(self) -> None:
@@ -226,7 +228,11 @@ def queued(connection: ActiveConnection) -> Sized:
     return queue if isinstance(queue, Sized) else ()
 
 
-def _frame(message_id: int) -> tuple[bytes, bytes]:
-    """Return what stands before and after a message of a subscription; the only place that knows the frame."""
-    head, tail = construct_event_message(message_id, b"\0").split(b"\0")
-    return head, tail
+@lru_cache(maxsize=FRAMES_KEPT)
+def _frame(message_id: int, envelope: bytes) -> bytes:
+    """Join a subscription's id to a message; the only place that knows Home Assistant's frame.
+
+    Like programs number their subscriptions alike, so a frame serves many clients: it is made once, and takes memory
+    once wherever it waits.
+    """
+    return construct_event_message(message_id, envelope)
