@@ -396,7 +396,6 @@ class NemotronSecurityOptionsFlow(OptionsFlow):
             description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
         )
 
-
     @property
     def _gpu_urls(self) -> dict[str, str]:
         """The addresses that are kept, each by what is shown of it."""
