@@ -1,6 +1,7 @@
 """The flows, walked as the frontend walks them."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ from homeassistant.helpers import entity_registry as er
 import probatio as vol
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
-from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
 
-from custom_components.nemotron_security.config_flow import KEY_NOT_CHANGED, SECURITY_LABELS
+from custom_components.nemotron_security.config_flow import (
+    KEY_NOT_CHANGED,
+    SECURITY_LABELS,
+    NemotronSecurityConfigFlow,
+)
 from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
 
+from .analysis.faulty_server import FaultyServer, running
+
 SERVER = "http://127.0.0.1:8000"
-MODELS = f"{SERVER}/v1/models"
 KEY = "sk-very-secret"
 STREAM = "rtsp://admin:pass%20word@10.0.0.7:554/ch1?token=abc&quality=high"
 SHOWN_STREAM = "rtsp://admin:********@10.0.0.7:554/ch1?token=********&quality=high"
@@ -44,11 +49,6 @@ def model_folder(tmp_path: Path) -> Path:
     for name in ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml"):
         (folder / name).touch()
     return folder
-
-
-def offer(mock: AiohttpClientMocker, *models: str) -> None:
-    mock.clear_requests()
-    mock.get(MODELS, json={"data": [{"id": model} for model in models]})
 
 
 async def start(hass: HomeAssistant) -> Any:
@@ -121,44 +121,132 @@ async def test_bad_model_folder_says_why_and_keeps_what_was_typed(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_nemotron_takes_the_only_model(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
-    offer(aioclient_mock, "nemotron-nano")
-    result = await answer(hass, await start_nemotron(hass), url=f" {SERVER} ", api_key=KEY)
+@pytest.fixture
+async def server(socket_enabled: None) -> AsyncIterator[FaultyServer]:
+    """Listen as a server whose model can do everything."""
+    async with running(FaultyServer()) as server:
+        server.serve(schema=True, images=True)
+        yield server
+
+
+async def tried(hass: HomeAssistant, result: Any, **user_input: Any) -> Any:
+    """Answer, and wait while it is tried."""
+    result = await answer(hass, result, **user_input)
+    if result["type"] is FlowResultType.SHOW_PROGRESS:
+        assert result["progress_action"] == "probe"
+        await hass.async_block_till_done()
+        result = await hass.config_entries.flow.async_configure(result["flow_id"])
+    return result
+
+
+def shown_capabilities(result: Any) -> dict[str, Any]:
+    assert result["step_id"] == "capabilities"
+    return dict(result["data_schema"]({}))
+
+
+ABLE = {"schema": True, "images": True, "context_length": 8192}
+
+
+async def test_nemotron_takes_the_only_model(hass: HomeAssistant, server: FaultyServer) -> None:
+    result = await tried(hass, await start_nemotron(hass), url=f" {server.url} ", api_key=KEY)
+    assert shown_capabilities(result) == ABLE
+    assert result["description_placeholders"]["model"] == "nemotron"
+    result = await answer(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["data"] == {"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "nemotron-nano"}
-    assert aioclient_mock.mock_calls[0][3]["Authorization"] == f"Bearer {KEY}"
+    assert result["data"] == {
+        "analyzer": "nemotron",
+        "url": server.url,
+        "api_key": KEY,
+        "model": "nemotron",
+        "capabilities": ABLE,
+    }
+    assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
 
 
-async def test_nemotron_asks_which_model(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
-    offer(aioclient_mock, "a", "b")
-    result = await answer(hass, await start_nemotron(hass), url=SERVER)
+@pytest.mark.parametrize(("schema", "images"), [(True, False), (False, True), (False, False)])
+async def test_what_a_model_lacks_is_shown_and_remembered(
+    hass: HomeAssistant, server: FaultyServer, *, schema: bool, images: bool
+) -> None:
+    server.serve(schema=schema, images=images, strict=True)
+    result = await tried(hass, await start_nemotron(hass), url=server.url)
+    found = {"schema": schema, "images": images, "context_length": 8192}
+    assert shown_capabilities(result) == found
+    # What is shown cannot be overruled.
+    result = await answer(hass, result, images=True, schema=True)
+    assert result["data"]["capabilities"] == found
+
+
+async def test_nemotron_asks_which_model(hass: HomeAssistant, server: FaultyServer) -> None:
+    server.offer = [{"id": "a"}, {"id": "b"}]
+    result = await tried(hass, await start_nemotron(hass), url=server.url)
     assert result["step_id"] == "model"
-    result = await answer(hass, result, model="b")
-    assert result["data"] == {"analyzer": "nemotron", "url": SERVER, "model": "b"}
+    assert not server.requests
+    with pytest.raises(vol.Invalid):
+        await answer(hass, result, model="c")
+    result = await answer(hass, await tried(hass, result, model="b"))
+    assert result["data"]["model"] == "b"
+    assert {request["model"] for request in server.requests} == {"b"}
+
+
+async def test_server_without_a_list_asks_for_the_models_name(hass: HomeAssistant, server: FaultyServer) -> None:
+    respond = server.respond
+
+    def without_list() -> Any:
+        request = server.requests[-1]
+        if not request:
+            return web.Response(status=501)
+        return respond() if request["model"] == "right" else web.json_response({}, status=404)
+
+    server.offer, server.respond = None, without_list
+    result = await tried(hass, await start_nemotron(hass), url=server.url)
+    assert result["step_id"] == "model"
+    result = await tried(hass, result, model="wrong")
+    assert result["step_id"] == "model"
+    assert result["errors"] == {"model": "model_not_found"}
+    assert suggested(result, "model") == "wrong"
+    result = await answer(hass, await tried(hass, result, model=" right "))
+    assert result["data"]["model"] == "right"
+    assert result["data"]["capabilities"] == {"schema": True, "images": True, "context_length": None}
 
 
 @pytest.mark.parametrize(
-    ("response", "error"),
+    ("status", "error"),
     [
-        ({"exc": TimeoutError()}, {"base": "cannot_connect"}),
-        ({"status": HTTPStatus.UNAUTHORIZED}, {"api_key": "invalid_auth"}),
-        ({"status": HTTPStatus.BAD_GATEWAY}, {"base": "server_error"}),
-        ({"text": "<html>"}, {"base": "not_compatible"}),
-        ({"json": {"data": []}}, {"base": "no_models"}),
-        ({"json": {"data": [{"id": "other"}]}}, {"model": "model_not_found"}),
+        (HTTPStatus.UNAUTHORIZED, {"api_key": "invalid_auth"}),
+        (HTTPStatus.BAD_GATEWAY, {"base": "server_error"}),
+        (HTTPStatus.NOT_FOUND, {"model": "model_not_found"}),
+        (HTTPStatus.BAD_REQUEST, {"base": "not_compatible"}),
     ],
 )
 async def test_nemotron_that_fails_says_why_and_recovers(
-    hass: HomeAssistant, aioclient_mock: AiohttpClientMocker, response: dict[str, Any], error: dict[str, str]
+    hass: HomeAssistant, server: FaultyServer, status: HTTPStatus, error: dict[str, str]
 ) -> None:
-    aioclient_mock.get(MODELS, **response)
-    typed = {"url": SERVER, "api_key": KEY, "model": "wanted"}
-    result = await answer(hass, await start_nemotron(hass), **typed)
+    respond, server.respond = server.respond, lambda: web.Response(status=status)
+    typed = {"url": server.url, "api_key": KEY, "model": "nemotron"}
+    result = await tried(hass, await start_nemotron(hass), **typed)
+    assert result["step_id"] == "nemotron"
     assert result["errors"] == error
     assert {name: suggested(result, name) for name in typed} == typed
-    offer(aioclient_mock, "wanted", "other")
-    result = await answer(hass, result, **typed)
+    server.respond = respond
+    result = await answer(hass, await tried(hass, result, **typed))
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_server_that_is_not_there(hass: HomeAssistant, socket_enabled: None, unused_tcp_port: int) -> None:
+    result = await tried(hass, await start_nemotron(hass), url=f"http://127.0.0.1:{unused_tcp_port}")
+    assert result["errors"] == {"base": "cannot_connect"}
+
+
+@pytest.mark.parametrize(
+    ("offer", "error"), [([], {"base": "no_models"}), ([{"id": "other"}], {"model": "model_not_found"})]
+)
+async def test_server_without_the_model(
+    hass: HomeAssistant, server: FaultyServer, offer: list[dict[str, Any]], error: dict[str, str]
+) -> None:
+    server.offer = offer
+    result = await tried(hass, await start_nemotron(hass), url=server.url, model="wanted")
+    assert result["errors"] == error
+    assert not server.requests
 
 
 @pytest.mark.parametrize(
@@ -166,58 +254,58 @@ async def test_nemotron_that_fails_says_why_and_recovers(
     [("localhost:8000", "invalid_server_url"), ("rtsp://host", "invalid_server_url"), ("http://", "invalid_url")],
 )
 async def test_bad_server_address(hass: HomeAssistant, url: str, error: str) -> None:
-    result = await answer(hass, await start_nemotron(hass), url=url)
+    result = await tried(hass, await start_nemotron(hass), url=url)
     assert result["errors"] == {"url": error}
 
 
-async def test_nemotron_over_a_real_connection(hass: HomeAssistant, socket_enabled: None, unused_tcp_port: int) -> None:
-    async def models(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {KEY}":
-            return web.json_response({"error": "no"}, status=401)
-        return web.json_response({"object": "list", "data": [{"id": "nemotron", "object": "model"}]})
-
-    app = web.Application()
-    app.router.add_get("/v1/models", models)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    try:
-        url = f"http://127.0.0.1:{unused_tcp_port}/v1"
-        result = await answer(hass, await start_nemotron(hass), url=url, api_key="wrong")
-        assert result["errors"] == {"api_key": "invalid_auth"}
-        result = await answer(hass, result, url=url, api_key=KEY)
-    finally:
-        await runner.cleanup()
-    assert result["data"]["model"] == "nemotron"
+async def test_flow_that_is_closed_ends_the_trial(hass: HomeAssistant, server: FaultyServer) -> None:
+    server.respond = server.hang
+    result = await answer(hass, await start_nemotron(hass), url=server.url)
+    assert result["type"] is FlowResultType.SHOW_PROGRESS
+    flow = hass.config_entries.flow._progress[result["flow_id"]]
+    assert isinstance(flow, NemotronSecurityConfigFlow)
+    assert flow._trial is not None
+    trial = flow._trial
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    with pytest.raises(asyncio.CancelledError):
+        await trial
 
 
-def nemotron_entry(hass: HomeAssistant) -> MockConfigEntry:
+def nemotron_entry(hass: HomeAssistant, url: str = SERVER) -> MockConfigEntry:
     entry = MockConfigEntry(
-        domain=DOMAIN, data={"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "a"}, options={}
+        domain=DOMAIN, data={"analyzer": "nemotron", "url": url, "api_key": KEY, "model": "nemotron"}, options={}
     )
     entry.add_to_hass(hass)
     return entry
 
 
-async def test_reconfigure_keeps_the_key_without_showing_it(
-    hass: HomeAssistant, aioclient_mock: AiohttpClientMocker
-) -> None:
-    entry = nemotron_entry(hass)
+async def test_reconfigure_keeps_the_key_without_showing_it(hass: HomeAssistant, server: FaultyServer) -> None:
+    entry = nemotron_entry(hass, server.url)
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="nemotron")
-    assert suggested(result, "url") == SERVER
+    assert suggested(result, "url") == server.url
     assert suggested(result, "api_key") == KEY_NOT_CHANGED
-    offer(aioclient_mock, "a", "b")
-    result = await answer(hass, result, url=SERVER, api_key=KEY_NOT_CHANGED, model="b")
+    typed = {"url": server.url, "api_key": KEY_NOT_CHANGED, "model": "b"}
+    result = await tried(hass, result, **typed)
+    assert result["errors"] == {"model": "model_not_found"}
+    assert {name: suggested(result, name) for name in typed} == typed
+    server.offer = [{"id": "a"}, {"id": "b"}]
+    result = await answer(hass, await tried(hass, result, **typed))
     assert result["reason"] == "reconfigure_successful"
-    assert entry.data == {"analyzer": "nemotron", "url": SERVER, "api_key": KEY, "model": "b"}
+    assert entry.data == {
+        "analyzer": "nemotron",
+        "url": server.url,
+        "api_key": KEY,
+        "model": "b",
+        "capabilities": {"schema": True, "images": True, "context_length": None},
+    }
 
 
-async def test_reconfigure_can_remove_the_key(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
-    entry = nemotron_entry(hass)
-    offer(aioclient_mock, "a")
+async def test_reconfigure_can_remove_the_key(hass: HomeAssistant, server: FaultyServer) -> None:
+    entry = nemotron_entry(hass, server.url)
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="nemotron")
-    await answer(hass, result, url=SERVER)
-    assert entry.data == {"analyzer": "nemotron", "url": SERVER, "model": "a"}
+    await answer(hass, await tried(hass, result, url=server.url))
+    assert "api_key" not in entry.data
+    assert entry.data["model"] == "nemotron"
 
 
 async def test_reconfigure_to_rules_forgets_the_server(hass: HomeAssistant) -> None:
@@ -227,19 +315,24 @@ async def test_reconfigure_to_rules_forgets_the_server(hass: HomeAssistant) -> N
     assert entry.data == {"analyzer": "rules"}
 
 
-async def test_reauth(hass: HomeAssistant, aioclient_mock: AiohttpClientMocker) -> None:
-    entry = nemotron_entry(hass)
+async def test_reauth(hass: HomeAssistant, server: FaultyServer) -> None:
+    entry = nemotron_entry(hass, server.url)
     result = await entry.start_reauth_flow(hass)
     assert result["step_id"] == "reauth_confirm"
     assert result["description_placeholders"]["server"] == "127.0.0.1"
-    aioclient_mock.get(MODELS, status=HTTPStatus.UNAUTHORIZED)
-    result = await answer(hass, result, api_key="wrong")
+    respond, server.respond = server.respond, lambda: web.Response(status=HTTPStatus.UNAUTHORIZED)
+    result = await tried(hass, result, api_key="wrong")
     assert result["errors"] == {"api_key": "invalid_auth"}
-    offer(aioclient_mock, "a")
-    result = await answer(hass, result, api_key="right")
+    assert result["description_placeholders"]["server"] == "127.0.0.1"
+    server.offer = [{"id": "other"}]
+    result = await tried(hass, result, api_key="right")
+    assert result["errors"] == {"base": "model_not_found"}
+    server.offer, server.respond = [{"id": "nemotron"}], respond
+    result = await tried(hass, result, api_key="right")
     assert result["reason"] == "reauth_successful"
     assert entry.data["api_key"] == "right"
-    assert entry.data["url"] == SERVER
+    assert entry.data["url"] == server.url
+    assert entry.data["capabilities"]["images"] is True
 
 
 async def test_options(hass: HomeAssistant, model_folder: Path) -> None:

@@ -162,6 +162,7 @@ async def test_store_that_cannot_be_opened_is_retried(hass: HomeAssistant, conte
 async def test_key_that_is_refused_is_asked_for_anew(
     hass: HomeAssistant, silent_worker: None, aioclient_mock: AiohttpClientMocker
 ) -> None:
+    aioclient_mock.get("http://127.0.0.1:1/v1/models", json={"data": [{"id": "nano"}]})
     aioclient_mock.post("http://127.0.0.1:1/v1/chat/completions", status=401)
     server = {"analyzer": "nemotron", "url": "http://127.0.0.1:1", "api_key": "expired", "model": "nano"}
     entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=server))
@@ -170,7 +171,7 @@ async def test_key_that_is_refused_is_asked_for_anew(
     await async_until(hass.config_entries.flow.async_progress)
     (flow,) = hass.config_entries.flow.async_progress()
     assert (flow["context"]["source"], flow["step_id"]) == ("reauth", "reauth_confirm")
-    assert entry.runtime_data.announcer.pipeline.analyzer == "failed"
+    await async_until(lambda: entry.runtime_data.announcer.pipeline.analyzer == "failed")
     # The incident keeps the rules' score meanwhile.
     risk_level = hass.states.get("sensor.front_door_last_risk_level")
     assert risk_level is not None

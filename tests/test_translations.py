@@ -23,6 +23,8 @@ from custom_components.nemotron_security import (
     services,
     switch,
 )
+from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis.probe import ModelProblem
 from custom_components.nemotron_security.coordinator import IncidentChange
 from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
 from custom_components.nemotron_security.models import CameraView, ConnectionQuality, Feedback, Floor, RiskLevel, Topic
@@ -105,7 +107,7 @@ def test_icons_are_of_the_icon_set_of_home_assistant() -> None:
 
 def test_issues() -> None:
     issues = TRANSLATIONS["issues"]
-    assert set(issues) == {*Problem, *StoreProblem, *GpuProblem}
+    assert set(issues) == {*Problem, *StoreProblem, *GpuProblem, *ModelProblem}
     for key, issue in issues.items():
         assert set(issue) == {"title", "description"}
         used = set(PLACEHOLDER.findall(issue["title"] + issue["description"]))
@@ -114,6 +116,9 @@ def test_issues() -> None:
             allowed |= {"path"}
         elif key in CAMERA_PROBLEMS:
             allowed |= {"camera"}
+        elif key in set(ModelProblem):
+            allowed |= {"model", "server"}
+            allowed -= {"detail"} if key.endswith("_lost") else set()
         elif key in set(GpuProblem):
             allowed |= {"source"}
         assert used == allowed, key
@@ -175,6 +180,9 @@ FORMS = {
     ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
     ("config", "nemotron"): schema_keys(config_flow.NEMOTRON_SCHEMA),
     ("config", "model"): {const.CONF_ANALYZER_MODEL},
+    ("config", "capabilities"): schema_keys(
+        config_flow._capabilities_schema(Capabilities(schema=True, images=True, context_length=1))
+    ),
     ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
     ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA),
@@ -227,7 +235,11 @@ def test_every_error_is_translated_and_every_translation_used() -> None:
 
 @pytest.mark.parametrize(
     ("flow_name", "placeholders"),
-    [("config", {"docs_url", "server", "files"}), ("options", {"docs_url", "files"}), ("camera", {"docs_url"})],
+    [
+        ("config", {"docs_url", "server", "files", "model"}),
+        ("options", {"docs_url", "files"}),
+        ("camera", {"docs_url"}),
+    ],
 )
 def test_placeholders_of_the_flows(flow_name: str, placeholders: set[str]) -> None:
     used = {name for _, text in leaves(flow(flow_name)) for name in PLACEHOLDER.findall(text)}

@@ -1,5 +1,6 @@
 """Set-up in the user interface: one entry for the system, one subentry for each camera."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_CONTROL_PANEL_DOMAIN
 from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
 from homeassistant.config_entries import (
+    SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
     ConfigEntry,
     ConfigFlow,
@@ -21,7 +23,6 @@ from homeassistant.const import CONF_NAME, UnitOfTime
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.selector import (
     BooleanSelector,
     EntitySelector,
@@ -39,10 +40,11 @@ from homeassistant.helpers.selector import (
 from homeassistant.loader import async_get_integration
 import probatio as vol
 
-from .analysis import AnalysisError, AnalysisProblem
+from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.chat import OfferedModel
 from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
-from .analysis.nemotron import NemotronAnalyzer
+from .analysis.probe import async_offered, async_probe, find
 from .checks import (
     HIDDEN,
     LOCATION_FIELDS,
@@ -65,6 +67,7 @@ from .const import (
     CONF_ANALYZER_URL,
     CONF_CALENDARS,
     CONF_CAMERA_ENTITY,
+    CONF_CAPABILITIES,
     CONF_CONFIDENCE,
     CONF_DETECT,
     CONF_DETECTOR_MODEL,
@@ -95,6 +98,7 @@ from .const import (
     SOURCE_STREAM,
     SUBENTRY_CAMERA,
 )
+from .model_watch import chat_server
 from .models import CameraView, Floor, Topic
 
 TITLE = "Nemotron Home Security"
@@ -113,10 +117,13 @@ SECURITY_LABELS = (
 PROBE_ERRORS = {
     AnalysisProblem.UNREACHABLE: "cannot_connect",
     AnalysisProblem.UNAUTHORIZED: "invalid_auth",
+    AnalysisProblem.MODEL_NOT_FOUND: "model_not_found",
     AnalysisProblem.SERVER_ERROR: "server_error",
     AnalysisProblem.RATE_LIMITED: "server_error",
 }
 """What else a server may say means that it is none of the kind we talk to."""
+ERROR_FIELDS = {"invalid_auth": CONF_ANALYZER_KEY, "model_not_found": CONF_ANALYZER_MODEL}
+"""What an error is about, where the form asks for it."""
 
 
 def _select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
@@ -163,6 +170,8 @@ NEMOTRON_SCHEMA = vol.Schema(
     }
 )
 REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
+FOUND = BooleanSelector({"read_only": True})
+TOKENS = NumberSelector(NumberSelectorConfig(mode=NumberSelectorMode.BOX, unit_of_measurement="tokens", read_only=True))
 OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
@@ -224,8 +233,15 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Begin with nothing answered."""
         self._options: dict[str, Any] = {}
+        self._form = ""
+        """The step whose answers are tried, and that is shown again if they fail."""
+        self._typed: dict[str, Any] | None = None
+        """What was typed there."""
+        self._errors: dict[str, str] = {}
         self._server: dict[str, Any] = {}
-        self._models: list[str] = []
+        self._offered: list[OfferedModel] | None = None
+        self._capabilities = Capabilities()
+        self._trial: asyncio.Task[str] | None = None
 
     @staticmethod
     @callback
@@ -272,36 +288,22 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
         return self._finish({CONF_ANALYZER: ANALYZER_RULES})
 
     async def async_step_nemotron(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask where Nemotron is served, and try it."""
-        errors: dict[str, str] = {}
+        """Ask where Nemotron is served."""
         if user_input is not None:
             self._server = self._with_kept_key(user_input)
-            errors = await self._async_probe(self._server)
-            if not errors:
-                return await self._async_probed()
-        shown = self._present_server if user_input is None else user_input
-        return self.async_show_form(
-            step_id="nemotron",
-            data_schema=self.add_suggested_values_to_schema(NEMOTRON_SCHEMA, shown),
-            errors=errors,
-        )
-
-    async def _async_probed(self) -> ConfigFlowResult:
-        """Go on with the model that was typed, or the only one there is; else ask."""
-        if not self._server.get(CONF_ANALYZER_MODEL):
-            if len(self._models) > 1:
-                return await self.async_step_model()
-            self._server[CONF_ANALYZER_MODEL] = self._models[0]
-        return self._finish({CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server})
+            return await self._async_tried("nemotron", user_input)
+        return self._show_tried("nemotron", NEMOTRON_SCHEMA, self._present_server)
 
     async def async_step_model(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask which of the server's models judges."""
+        """Ask which of the server's models judges; of a server without a list, its name."""
         if user_input is not None:
-            return self._finish({CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server, **user_input})
-        selector = SelectSelector(SelectSelectorConfig(options=self._models, mode=SelectSelectorMode.DROPDOWN))
-        return self.async_show_form(
-            step_id="model", data_schema=vol.Schema({vol.Required(CONF_ANALYZER_MODEL): selector})
+            self._server[CONF_ANALYZER_MODEL] = user_input[CONF_ANALYZER_MODEL].strip()
+            return await self._async_tried("model", user_input)
+        names = [model.name for model in self._offered or ()]
+        selector = SelectSelector(
+            SelectSelectorConfig(options=names, custom_value=not names, mode=SelectSelectorMode.DROPDOWN)
         )
+        return self._show_tried("model", vol.Schema({vol.Required(CONF_ANALYZER_MODEL): selector}))
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """The server refused the key."""
@@ -310,16 +312,77 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reauth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask for another key."""
         entry = self._get_reauth_entry()
-        errors: dict[str, str] = {}
         if user_input is not None:
-            errors = await self._async_probe({**entry.data, **user_input})
-            if not errors:
-                return self.async_update_and_abort(entry, data_updates=user_input)
+            self._server = {**entry.data, **user_input}
+            return await self._async_tried("reauth_confirm", user_input)
+        host = urlsplit(entry.data[CONF_ANALYZER_URL]).hostname or ""
+        return self._show_tried("reauth_confirm", REAUTH_SCHEMA, server=host)
+
+    def _show_tried(
+        self, step: str, schema: vol.Schema, present: Mapping[str, Any] | None = None, **placeholders: str
+    ) -> ConfigFlowResult:
+        """Show a form whose answers are tried: with what was typed and why that failed, if it was."""
+        errors, self._errors = self._errors, {}
+        shown = self._typed if self._form == step and self._typed is not None else present
         return self.async_show_form(
-            step_id="reauth_confirm",
-            data_schema=REAUTH_SCHEMA,
-            errors=errors,
-            description_placeholders={"server": urlsplit(entry.data[CONF_ANALYZER_URL]).hostname or ""},
+            step_id=step,
+            data_schema=self.add_suggested_values_to_schema(schema, shown),
+            errors={name if name in schema.schema else "base": error for name, error in errors.items()},
+            description_placeholders=placeholders,
+        )
+
+    async def _async_tried(self, form: str, typed: dict[str, Any]) -> ConfigFlowResult:
+        self._form, self._typed = form, typed
+        return await self.async_step_probe()
+
+    async def async_step_probe(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Try what was typed while somebody waits: a model that thinks takes a minute."""
+        if self._trial is None:
+            # Not begun at once: what is done before progress was shown can be followed by no other step.
+            self._trial = self.hass.async_create_task(
+                self._async_try(), "nemotron_security trial of a model", eager_start=False
+            )
+        if not self._trial.done():
+            return self.async_show_progress(step_id="probe", progress_action="probe", progress_task=self._trial)
+        trial, self._trial = self._trial, None
+        return self.async_show_progress_done(next_step_id=trial.result())
+
+    async def _async_try(self) -> str:
+        """Try the server, then the model; returns the step that follows."""
+        if problem := url_problem(self._server[CONF_ANALYZER_URL], SERVER_SCHEMES):
+            return self._failed("invalid_server_url" if problem == "invalid_scheme" else problem, CONF_ANALYZER_URL)
+        server = chat_server(self.hass, self._server)
+        try:
+            self._offered = offered = await async_offered(server)
+            if offered == []:
+                return self._failed("no_models")
+            names = [model.name for model in offered or ()]
+            if not (name := self._server.get(CONF_ANALYZER_MODEL)):
+                if len(names) != 1:
+                    return "model"
+                name = self._server[CONF_ANALYZER_MODEL] = names[0]
+            if names and name not in names:
+                return self._failed("model_not_found")
+            self._capabilities = await async_probe(server, find(offered, name))
+        except AnalysisError as err:
+            return self._failed(PROBE_ERRORS.get(err.kind, "not_compatible"))
+        return "capabilities"
+
+    def _failed(self, error: str, field: str | None = None) -> str:
+        """Keep why what was typed cannot be used, for the form where it was; returns that form."""
+        self._errors = {field or ERROR_FIELDS.get(error, "base"): error}
+        return self._form
+
+    async def async_step_capabilities(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show what the model was seen to do, and save it."""
+        if user_input is None and self.source != SOURCE_REAUTH:
+            return self.async_show_form(
+                step_id="capabilities",
+                data_schema=_capabilities_schema(self._capabilities),
+                description_placeholders={"model": self._server[CONF_ANALYZER_MODEL]},
+            )
+        return self._finish(
+            {CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server, CONF_CAPABILITIES: self._capabilities.as_data()}
         )
 
     @property
@@ -345,31 +408,23 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             server[CONF_ANALYZER_KEY] = kept.get(CONF_ANALYZER_KEY, "")
         return server
 
-    async def _async_probe(self, server: Mapping[str, Any]) -> dict[str, str]:
-        """Ask the server for its models; returns errors by field."""
-        if problem := url_problem(server[CONF_ANALYZER_URL], SERVER_SCHEMES):
-            return {CONF_ANALYZER_URL: "invalid_server_url" if problem == "invalid_scheme" else problem}
-        analyzer = NemotronAnalyzer(
-            async_get_clientsession(self.hass),
-            server[CONF_ANALYZER_URL],
-            server.get(CONF_ANALYZER_MODEL, ""),
-            server.get(CONF_ANALYZER_KEY),
-        )
-        try:
-            self._models = await analyzer.async_probe()
-        except AnalysisError as err:
-            error = PROBE_ERRORS.get(err.kind, "not_compatible")
-            return {CONF_ANALYZER_KEY if error == "invalid_auth" else "base": error}
-        if not self._models:
-            return {"base": "no_models"}
-        if (model := server.get(CONF_ANALYZER_MODEL)) and model not in self._models:
-            return {CONF_ANALYZER_MODEL: "model_not_found"}
-        return {}
-
     def _finish(self, data: Mapping[str, Any]) -> ConfigFlowResult:
         if self.source == SOURCE_RECONFIGURE:
             return self.async_update_and_abort(self._get_reconfigure_entry(), data=data)
+        if self.source == SOURCE_REAUTH:
+            return self.async_update_and_abort(self._get_reauth_entry(), data=data)
         return self.async_create_entry(title=TITLE, data=data, options=self._options)
+
+
+def _capabilities_schema(found: Capabilities) -> vol.Schema:
+    """Return fields that say what was found: they can be read, not changed."""
+    fields: dict[vol.Marker, BooleanSelector | NumberSelector] = {
+        vol.Optional("images", default=found.images): FOUND,
+        vol.Optional("schema", default=found.schema): FOUND,
+    }
+    if found.context_length is not None:
+        fields[vol.Optional("context_length", default=found.context_length)] = TOKENS
+    return vol.Schema(fields)
 
 
 class NemotronSecurityOptionsFlow(OptionsFlow):

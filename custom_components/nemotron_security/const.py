@@ -14,6 +14,8 @@ CONF_ANALYZER: Final = "analyzer"
 CONF_ANALYZER_URL: Final = "url"
 CONF_ANALYZER_KEY: Final = "api_key"
 CONF_ANALYZER_MODEL: Final = "model"
+CONF_CAPABILITIES: Final = "capabilities"
+"""What the model was seen to do when it was set up."""
 ANALYZER_RULES: Final = "rules"
 ANALYZER_NEMOTRON: Final = "nemotron"
 

@@ -7,6 +7,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_call_later
 
+from .analysis.probe import ModelProblem
 from .const import DOMAIN
 from .gpu import GpuProblem
 from .models import Problem
@@ -19,6 +20,7 @@ TRANSIENT = frozenset(
         Problem.SOURCE_ENDED,
         Problem.CAMERA_UNAVAILABLE,
         Problem.WORKER_DOWN,
+        ModelProblem.UNREACHABLE,
         GpuProblem.NO_DRIVER,
         GpuProblem.HUNG,
         GpuProblem.UNREACHABLE,

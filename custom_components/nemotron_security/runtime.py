@@ -10,7 +10,6 @@ import time
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisProblem, Analyzer, Case, rules
 from .analysis.analyst import Analyst
@@ -22,9 +21,6 @@ from .broadcasters import PartState, async_channels
 from .const import (
     ANALYZER_NEMOTRON,
     CONF_ANALYZER,
-    CONF_ANALYZER_KEY,
-    CONF_ANALYZER_MODEL,
-    CONF_ANALYZER_URL,
     CONF_DETECTOR_MODEL,
     CONF_MAXIMUM_LENGTH,
     CONF_QUIET_TIME,
@@ -39,6 +35,7 @@ from .gpus import GpuMonitor
 from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import Issues
+from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .store import Store
 from .vision.executor import Executor
@@ -96,7 +93,11 @@ class Runtime:
             quiet_time=quiet_time,
             maximum_length=maximum_length,
         )
-        if (analyzer := _analyzer(hass, entry)) is not None:
+        self.model_watch: ModelWatch | None = None
+        """Of the model that we ask ourselves."""
+        if entry.data.get(CONF_ANALYZER) == ANALYZER_NEMOTRON:
+            self.model_watch = ModelWatch(hass, entry, self.issues)
+        if (analyzer := _analyzer(self.model_watch)) is not None:
             self._analysts.append(
                 Analyst(
                     analyzer,
@@ -141,6 +142,8 @@ class Runtime:
             store=PartState.RUNNING,
             analyzer=PartState.RUNNING if self._analysts else PartState.OFF,
         )
+        if self.model_watch is not None:
+            self.model_watch.async_start()
         self._load_detector()
         await self.health.async_start()
         await self.gpus.async_start()
@@ -157,6 +160,8 @@ class Runtime:
         await self.executor.async_stop()
         for analyst in self._analysts:
             await analyst.async_stop()
+        if self.model_watch is not None:
+            await self.model_watch.async_stop()
         await self.incidents.async_stop()
         await self.store.async_close()
         for camera_id in self.cameras:
@@ -278,6 +283,8 @@ class Runtime:
         self.announcer.pipeline_status(analyzer=PartState.FAILED if problem else PartState.RUNNING)
         if problem is AnalysisProblem.UNAUTHORIZED:
             self._entry.async_start_reauth(self._hass)
+        elif self.model_watch is not None and problem is not AnalysisProblem.RATE_LIMITED:
+            self.model_watch.async_doubt()
 
     # --- the worker's reports ---------------------------------------------------------------------------------------
 
@@ -374,13 +381,6 @@ def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
     )
 
 
-def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> Analyzer | None:
+def _analyzer(watch: ModelWatch | None) -> Analyzer | None:
     """Return the model that judges besides the rules, if one is configured."""
-    if entry.data.get(CONF_ANALYZER) != ANALYZER_NEMOTRON:
-        return None
-    return NemotronAnalyzer(
-        async_get_clientsession(hass),
-        entry.data[CONF_ANALYZER_URL],
-        entry.data[CONF_ANALYZER_MODEL],
-        entry.data.get(CONF_ANALYZER_KEY),
-    )
+    return None if watch is None else NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt)

@@ -1,49 +1,27 @@
 """Servers that an analyzer asks: a faulty one of our own, and a real llama.cpp with a tiny random Nemotron."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from io import BytesIO
 import json
+import os
 from pathlib import Path
 import socket
 import subprocess
+import sys
 import time
-from typing import Any
 import urllib.error
 import urllib.request
 
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
+from aiohttp import ClientSession
 from PIL import Image
 import pytest
+
+from .faulty_server import FaultyServer, running
 
 LLAMA_SERVER = Path(__file__).parents[3] / "shared" / "tools" / "tiny_nemotron" / "llama-server"
 LLAMA_STARTS = 150.0
 """Seconds; the first start fetches the server."""
-
-type Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class FaultyServer:
-    """An OpenAI-compatible server that answers as a test says; `requests` are what it was asked."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.respond: Callable[[], Awaitable[web.StreamResponse] | web.StreamResponse] = lambda: self.answer("")
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(await request.json() if request.can_read_body else {})
-        self.headers.append(dict(request.headers))
-        response = self.respond()
-        return response if isinstance(response, web.StreamResponse) else await response
-
-    @staticmethod
-    def answer(content: object, *, finish_reason: str = "stop") -> web.Response:
-        """Make an answer with this text."""
-        choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
-        return web.json_response({"id": "1", "object": "chat.completion", "choices": [choice]})
 
 
 @pytest.fixture
@@ -54,14 +32,8 @@ async def session(socket_enabled: None) -> AsyncIterator[ClientSession]:
 
 @pytest.fixture
 async def faulty(socket_enabled: None) -> AsyncIterator[FaultyServer]:
-    faulty = FaultyServer()
-    application = web.Application(client_max_size=16 * 1024**2)
-    application.router.add_route("*", "/v1/{path:.*}", faulty.handle)
-    server = TestServer(application)
-    await server.start_server()
-    faulty.url = str(server.make_url("/"))
-    yield faulty
-    await server.close()
+    async with running(FaultyServer()) as faulty:
+        yield faulty
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +52,10 @@ def llama_address() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    # Its first start makes the model with uv, which Home Assistant brought into this environment.
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}"}
     process = subprocess.Popen(
-        [LLAMA_SERVER, str(port), "-t", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [LLAMA_SERVER, str(port), "-t", "1"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}")
@@ -91,7 +65,7 @@ def llama_address() -> Iterator[str]:
         process.wait(10)
 
 
-def _wait_until_ready(process: subprocess.Popen[str], url: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
     give_up = time.monotonic() + LLAMA_STARTS
     while time.monotonic() < give_up:
         if process.poll() is not None:

@@ -17,6 +17,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.nemotron_security.analysis import AnalysisProblem, rules
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits
 from custom_components.nemotron_security.analysis.briefing import Briefing
+from custom_components.nemotron_security.analysis.chat import ChatModel, ChatServer
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.incidents import Incidents
@@ -26,7 +27,7 @@ from custom_components.nemotron_security.vision.messages import Box, TrackPictur
 from tests.house import jpeg
 from tests.test_episodes import frame, seen
 
-from .conftest import FaultyServer
+from .faulty_server import ABLE, FaultyServer
 from .test_schema import ANSWER
 
 FAST = AnalystLimits(opening_delay=0.1, ending_delay=0.1, first_retry=0.1, cooldown=0, tries=3, failures=10)
@@ -56,7 +57,7 @@ class Home:
             store, rules=rules.assess, house=self.house, listener=self, quiet_time=10, maximum_length=300
         )
         self.analyst = Analyst(
-            NemotronAnalyzer(session, url, "tiny"),
+            NemotronAnalyzer(ChatModel(ChatServer(session, url), "tiny", ABLE)),
             store,
             self.incidents,
             self.house,
@@ -315,7 +316,7 @@ async def test_stop_in_the_middle(home: Home, faulty: FaultyServer) -> None:
 
 
 async def test_real_server_judges(home: Home, session: ClientSession, llama_url: str, jpeg: bytes) -> None:
-    home.analyst._analyzer = NemotronAnalyzer(session, llama_url, "nvidia/nemotron-tiny")
+    home.analyst._analyzer = NemotronAnalyzer(ChatModel(ChatServer(session, llama_url), "nvidia/nemotron-tiny", ABLE))
     home.see(0, 1)
     home.show(1, 0.5, jpeg)
     await until(lambda: home.has("updated", "nemotron"), seconds=60)

@@ -13,7 +13,7 @@ from custom_components.nemotron_security.analysis.schema import SCHEMA, read_ans
 from custom_components.nemotron_security.models import Assessment
 
 ANSWER: dict[str, Any] = {
-    "evidence": ["a man with a crowbar", "nobody is home"],
+    "evidence": [{"claim": "a man with a crowbar", "frame": 2}, {"claim": "nobody is home", "frame": 0}],
     "reasoning": "He tries the window.",
     "category": "intruder",
     "risk_score": 92,
@@ -25,8 +25,8 @@ ANSWER: dict[str, Any] = {
 TEXT = json.dumps(ANSWER)
 
 
-def read(text: str) -> Assessment:
-    return read_answer(text, analyzer="nemotron", model="tiny")
+def read(text: str, *, pictures: int = 2) -> Assessment:
+    return read_answer(text, analyzer="nemotron", model="tiny", pictures=pictures)
 
 
 def with_value(**values: Any) -> str:
@@ -38,7 +38,7 @@ def test_whole_answer() -> None:
     assert (verdict.risk_score, verdict.confidence, verdict.category) == (92, 0.8, "intruder")
     assert (verdict.title, verdict.summary) == ("Break-in", "A man forces the kitchen window.")
     assert (verdict.reasoning, verdict.recommended_action) == ("He tries the window.", "Call the police.")
-    assert verdict.evidence == ("a man with a crowbar", "nobody is home")
+    assert verdict.evidence == ("Picture 2: a man with a crowbar", "nobody is home")
     assert (verdict.analyzer, verdict.model) == ("nemotron", "tiny")
 
 
@@ -57,8 +57,10 @@ def test_example_fits_the_schema() -> None:
         f'<think>one</think><think>{{"risk_score": 4}}</think>{TEXT}',
         f"{TEXT}<think>And now",
         f"Here is my answer: {{}} {TEXT}",
-        f"\N{ZERO WIDTH NO-BREAK SPACE}{TEXT}{TEXT.replace('92', '11')}",
+        f"\N{ZERO WIDTH NO-BREAK SPACE}{TEXT}{TEXT}",
         json.dumps(ANSWER, indent=4),
+        json.dumps({"assessment": ANSWER}),
+        f'{{"type": "object"}} {TEXT}',
     ],
 )
 def test_what_stands_around_the_answer_is_passed_over(text: str) -> None:
@@ -89,6 +91,9 @@ def test_scores_that_are_read(value: object, score: int) -> None:
         float("inf"),
         "85/10",
         "9" * 500,
+        0.92,
+        "0.5",
+        "\N{ARABIC-INDIC DIGIT FIVE}",
     ],
 )
 def test_scores_that_are_refused(value: object) -> None:
@@ -113,7 +118,11 @@ def test_confidence_out_of_range_is_null(value: object, confidence: float | None
         "[]",
         "null",
         "I cannot help with that.",
-        TEXT[:-20],
+        TEXT[: TEXT.index("92") + 1],
+        TEXT[: TEXT.index("92") + 2],
+        TEXT[: TEXT.index("Break-in")],
+        f"{TEXT}{TEXT.replace('92', '11')}",
+        '{"risk_score": ' + "9" * 5000 + "}",
         f"<think>{TEXT}",
         '{"risk_score": 5}',
         '{"risk_score": 5, "title": 7, "summary": ["x"]}',
@@ -121,6 +130,8 @@ def test_confidence_out_of_range_is_null(value: object, confidence: float | None
         '{"a":' * 50_000,
         "{" * 100_000,
         "{}" * 50_000,
+        '{"a": "' + '\\"' * 30_000 + "\\",
+        '{"a": [' + "1," * 30_000,
     ],
     ids=lambda text: text[:20],
 )
@@ -133,8 +144,31 @@ def test_what_is_no_answer(text: str) -> None:
     assert time.process_time() - begun < 0.5
 
 
+@pytest.mark.parametrize("end", range(TEXT.index('"Break-in"') + len('"Break-in",'), len(TEXT)))
+def test_cut_end_is_left_out(end: int) -> None:
+    verdict = read(TEXT[:end])
+    assert (verdict.risk_score, verdict.title) == (92, "Break-in")
+    assert verdict.summary in {"Break-in", ANSWER["summary"]}
+    assert verdict.recommended_action is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "read_as"),
+    [
+        ([{"claim": "a man", "frame": 2}], ("Picture 2: a man",)),
+        ([{"claim": "a man", "frame": "1"}], ("Picture 1: a man",)),
+        ([{"claim": "a man", "frame": 3}, {"claim": "a dog", "frame": 1.5}], ("a man", "a dog")),
+        ([{"claim": "a man"}, {"frame": 1}, {"claim": 7}, None, "a dog"], ("a man", "a dog")),
+        ({"claim": "a man", "frame": 1}, ("Picture 1: a man",)),
+        ("a man", ("a man",)),
+    ],
+)
+def test_evidence_is_a_claim_and_its_picture(evidence: object, read_as: tuple[str, ...]) -> None:
+    assert read(with_value(evidence=evidence)).evidence == read_as
+
+
 def test_texts_are_single_bounded_lines() -> None:
-    verdict = read(with_value(title="Break\n\tin\x00 now", summary="x" * 5000, evidence=["y" * 900] * 50))
+    verdict = read(with_value(title="Break\n\tin\x00 \u202e\ud800now", summary="x" * 5000, evidence=["y" * 900] * 50))
     assert verdict.title == "Break in now"
     assert len(verdict.summary) == 300
     assert verdict.summary.endswith("…")

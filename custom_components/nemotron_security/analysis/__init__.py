@@ -1,10 +1,10 @@
 """An incident goes in, an assessment comes out: what every analyzer takes, gives and raises."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from ..models import Assessment, CameraView, Feedback, Floor, House, Incident, Topic, Track
 
@@ -13,6 +13,7 @@ __all__ = [
     "AnalysisProblem",
     "Analyzer",
     "Brief",
+    "Capabilities",
     "Case",
     "Earlier",
     "KeyFrame",
@@ -102,6 +103,27 @@ class Brief:
 
     case: Case
     pictures: list[KeyFrame]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a model was seen to do when it was tried; what was not seen is taken for missing."""
+
+    schema: bool = False
+    """Its server holds an answer to a JSON schema."""
+    images: bool = False
+    """It sees pictures."""
+    context_length: int | None = None
+    """Tokens of a question and its answer together, if the server tells."""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any] | None) -> Self:
+        """Restore what `as_data` gave."""
+        return cls(**data) if data else cls()
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what JSON can keep."""
+        return asdict(self)
 
 
 class AnalysisProblem(StrEnum):

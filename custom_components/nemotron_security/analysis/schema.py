@@ -1,6 +1,6 @@
 """The answer that a model shall give, as a JSON schema, and a reader that takes what models really answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 import json
 import math
@@ -19,6 +19,7 @@ EVIDENCE_LENGTH: Final = 160
 EVIDENCE_ITEMS: Final = 6
 ACTION_LENGTH: Final = 160
 """Characters; bounds make servers that constrain the answer end it in time."""
+MOST_PICTURES: Final = 6
 LONGEST_ANSWER: Final = 64 * 1024
 """Characters that are looked at."""
 MOST_TRIES: Final = 200
@@ -30,7 +31,20 @@ SCHEMA: Final[dict[str, Any]] = {
     "properties": {
         "evidence": {
             "type": "array",
-            "items": {"type": "string", "maxLength": EVIDENCE_LENGTH},
+            "items": {
+                "type": "object",
+                "properties": {
+                    "claim": {"type": "string", "maxLength": EVIDENCE_LENGTH},
+                    "frame": {
+                        "type": "integer",
+                        "minimum": 0,
+                        "maximum": MOST_PICTURES,
+                        "description": "The number of the picture that shows it; 0 for a fact that no picture shows.",
+                    },
+                },
+                "required": ["claim", "frame"],
+                "additionalProperties": False,
+            },
             "maxItems": EVIDENCE_ITEMS,
         },
         "reasoning": {"type": "string", "maxLength": REASONING_LENGTH},
@@ -56,22 +70,46 @@ SCHEMA: Final[dict[str, Any]] = {
 
 _THOUGHTS: Final = re.compile(r"^.*</think>", re.DOTALL | re.IGNORECASE)
 _UNFINISHED_THOUGHT: Final = re.compile(r"<think>.*$", re.DOTALL | re.IGNORECASE)
-_NUMBER: Final = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:/\s*100)?\s*")
-_BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
+_NUMBER: Final = re.compile(r"\s*([+-]?\d{1,9}(?:\.\d{1,9})?)\s*(?:/\s*100)?\s*", re.ASCII)
+# Besides blanks: what ends a line on some device, turns the direction of the text around, or is half a character.
+_BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_BEGINNING: Final = re.compile(r'\{\s*"')
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.?+)*+(?:"|\Z)|[{}\[\],]', re.DOTALL)
 
 
-def read_answer(text: str, *, analyzer: str, model: str | None) -> Assessment:
-    """Read a model's answer: thoughts, code fences and text around it are passed over.
+def in_words(schema: Mapping[str, Any]) -> str:
+    """Return what tells a model the schema of its answer where its server cannot hold it to one."""
+    return (
+        "Answer with one JSON object and nothing else: no explanation before or after it, no code fence. It must match "
+        f"this JSON schema:\n{json.dumps(schema)}"
+    )
 
-    A score that is missing or out of its range refuses the answer; an optional value that is, is null.
+
+def read_answer(text: str, *, analyzer: str, model: str | None, pictures: int = 0) -> Assessment:
+    """Read a model's answer: thoughts, code fences and text around it are passed over, a cut end is left out.
+
+    Args:
+        text: what the model wrote.
+        analyzer: who asked it.
+        model: its name.
+        pictures: how many it was shown: evidence in others is no evidence in a picture.
 
     Raises:
         AnalysisError: `BAD_ANSWER`, with what is wrong with it.
     """
-    answer = _answer(text)
-    score = _number(answer.get("risk_score"))
-    if score is None or not 0 <= score <= 100:  # noqa: PLR2004
-        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the risk score is no number from 0 to 100")
+    return read_values(_verdict(text), analyzer=analyzer, model=model, pictures=pictures)
+
+
+def read_values(answer: Mapping[str, Any], *, analyzer: str, model: str | None, pictures: int = 0) -> Assessment:
+    """Read the values of an answer.
+
+    A score that is missing, out of its range or of another scale refuses the answer; an optional value that is wrong,
+    is null.
+
+    Raises:
+        AnalysisError: `BAD_ANSWER`, with what is wrong with it.
+    """
+    score = _score(answer.get("risk_score"))
     title = _text(answer.get("title"), TITLE_LENGTH)
     summary = _text(answer.get("summary"), SUMMARY_LENGTH)
     if not title and not summary:
@@ -79,7 +117,7 @@ def read_answer(text: str, *, analyzer: str, model: str | None) -> Assessment:
     return Assessment(
         analyzer=analyzer,
         model=model,
-        risk_score=math.floor(score + 0.5),
+        risk_score=score,
         title=title or _shortened(summary, TITLE_LENGTH),
         summary=summary or title,
         reasoning=_text(answer.get("reasoning"), REASONING_LENGTH) or None,
@@ -87,20 +125,16 @@ def read_answer(text: str, *, analyzer: str, model: str | None) -> Assessment:
         confidence=_confidence(answer.get("confidence")),
         category=_category(answer.get("category")),
         recommended_action=_text(answer.get("recommended_action"), ACTION_LENGTH) or None,
-        evidence=_evidence(answer.get("evidence")),
+        evidence=_evidence(answer.get("evidence"), pictures),
     )
 
 
-def _answer(text: str) -> dict[str, Any]:
-    """Return the first JSON object that holds a score; what a model thought aloud before it does not count."""
-    text = _UNFINISHED_THOUGHT.sub("", _THOUGHTS.sub("", text[:LONGEST_ANSWER]))
-    found = next((item for item in _objects(text) if "risk_score" in item), None)
-    if found is None:
-        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object with a risk score")
-    return found
+def without_thoughts(text: str) -> str:
+    """Return what a model wrote after it thought aloud, of bounded length."""
+    return _UNFINISHED_THOUGHT.sub("", _THOUGHTS.sub("", text[:LONGEST_ANSWER]))
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
+def objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects in a text; bounded in time whatever a model repeats for ever."""
     decoder = json.JSONDecoder()
     end = 0
@@ -112,10 +146,66 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         except json.JSONDecodeError as err:
             # On where it broke, not at the next brace: nested ones would be read again and again.
             end = max(start + 1, err.pos)
+        except ValueError:  # a number of more digits than Python reads
+            return
         except RecursionError:
             return
         else:
             yield item
+
+
+def _verdict(text: str) -> Mapping[str, Any]:
+    """Return the one object that holds a score.
+
+    Raises:
+        AnalysisError: there is none; or there are several that disagree, as when a model repeats what it read.
+    """
+    text = without_thoughts(text)
+    found = [item for item in map(_unwrapped, objects(text)) if "risk_score" in item]
+    if not found and "risk_score" in (rest := _without_cut_end(text)):
+        found = [rest]
+    if not found:
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object with a risk score")
+    first, *others = found
+    if any(other["risk_score"] != first["risk_score"] for other in others):
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "several verdicts")
+    return first
+
+
+def _unwrapped(item: dict[str, Any]) -> dict[str, Any]:
+    """Return the object inside one like `{"answer": {...}}`."""
+    values = list(item.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], dict) else item
+
+
+def _without_cut_end(text: str) -> dict[str, Any]:
+    """Return the members of an object whose end was cut off, without the last one: it may be cut itself."""
+    if (beginning := _BEGINNING.search(text)) is None:
+        return {}
+    start, depth, whole = beginning.start(), 0, 0
+    for token in _TOKEN.finditer(text, start):
+        if token[0] in "{[":
+            depth += 1
+        elif token[0] in "}]":
+            depth -= 1
+        elif token[0] == "," and depth == 1:
+            whole = token.start()
+        if depth == 0:
+            return {}
+    try:
+        item = json.loads(f"{text[start:whole]}}}") if whole else {}
+    except ValueError, RecursionError:
+        return {}
+    return item if isinstance(item, dict) else {}
+
+
+def _score(value: object) -> int:
+    number = _number(value)
+    if number is None or not 0 <= number <= 100:  # noqa: PLR2004
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the risk score is no number from 0 to 100")
+    if 0 < number < 1:
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the risk score is of another scale")
+    return math.floor(number + 0.5)
 
 
 def _number(value: object) -> float | None:
@@ -138,10 +228,20 @@ def _category(value: object) -> str | None:
     return category if category in CATEGORIES else None
 
 
-def _evidence(value: object) -> tuple[str, ...]:
+def _evidence(value: object, pictures: int) -> tuple[str, ...]:
+    """Return each claim, after the number of the picture that shows it."""
     items = value if isinstance(value, list) else [value]
-    texts = (_text(item, EVIDENCE_LENGTH) for item in items[:EVIDENCE_ITEMS])
+    texts = (_claim(item, pictures) for item in items[:EVIDENCE_ITEMS])
     return tuple(text for text in texts if text)
+
+
+def _claim(item: object, pictures: int) -> str:
+    if not isinstance(item, dict):
+        return _text(item, EVIDENCE_LENGTH)
+    claim, frame = _text(item.get("claim"), EVIDENCE_LENGTH), _number(item.get("frame"))
+    if not claim or frame is None or frame not in range(1, pictures + 1):
+        return claim
+    return f"Picture {frame:.0f}: {claim}"
 
 
 def _text(value: object, length: int) -> str:

@@ -1,0 +1,257 @@
+"""Asks servers that speak OpenAI's chat completions: NVIDIA NIM, vLLM, SGLang, llama.cpp, Ollama, LM Studio."""
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+import json
+from typing import Any, Final, NamedTuple
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+
+from . import AnalysisError, AnalysisProblem, Capabilities
+from .schema import in_words
+
+ANSWER_TOKENS: Final = 2048
+ANSWER_TIME: Final = ClientTimeout(total=120, sock_connect=10)
+LIST_TIME: Final = ClientTimeout(total=10)
+LARGEST_ANSWER: Final = 1024 * 1024
+"""Bytes; more is no answer to what we ask."""
+LONGEST_WAIT: Final = 86_400.0
+"""Seconds that a server may ask us to wait."""
+DETAIL_LENGTH: Final = 200
+
+type Message = dict[str, Any]
+"""As the API has it: a role, and a text or a list of texts and pictures."""
+
+_PROBLEMS: Final = {
+    HTTPStatus.UNAUTHORIZED: AnalysisProblem.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: AnalysisProblem.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND: AnalysisProblem.MODEL_NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS: AnalysisProblem.RATE_LIMITED,
+    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.SERVER_ERROR,
+}
+# Where the servers say how many tokens a model takes: vLLM, SGLang and NIM; others.
+_CONTEXT_KEYS: Final = ("max_model_len", "context_length", "context_window", "max_context_length")
+
+
+class OfferedModel(NamedTuple):
+    """What a server says of a model that it offers."""
+
+    name: str
+    context_length: int | None
+    """Tokens, if it is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model answered."""
+
+    text: str
+    finished: bool
+    """Whether the model came to its end, or to the bound of its answer."""
+
+
+class ChatServer:
+    """One server and the key to it."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        url: str,
+        api_key: str | None = None,
+        *,
+        answer_time: ClientTimeout = ANSWER_TIME,
+        list_time: ClientTimeout = LIST_TIME,
+    ) -> None:
+        """Prepare; nothing is asked yet.
+
+        Args:
+            session: the session to ask with; it stays the caller's.
+            url: the server, with or without `/v1`. May hold credentials: it is never logged.
+            api_key: sent as bearer token; never logged.
+            answer_time: how long a model may take, whole and to connect.
+            list_time: how long the list of models may take.
+        """
+        self._session = session
+        self._base = _base(url)
+        self._key = (api_key or "").strip()
+        self._answer_time = answer_time
+        self._list_time = list_time
+
+    async def async_models(self) -> list[OfferedModel]:
+        """Return the models that the server offers.
+
+        Raises:
+            AnalysisError: it cannot be reached, refuses the key, or gives no list.
+        """
+        answer = await self._async_request("GET", "models", None, self._list_time)
+        models = answer.get("data")
+        if not isinstance(models, list):
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no list of models")
+        return [
+            OfferedModel(model["id"], _context_length(model))
+            for model in models
+            if isinstance(model, dict) and isinstance(model.get("id"), str) and model["id"]
+        ]
+
+    async def async_complete(self, request: Callable[[], Mapping[str, Any]]) -> Completion:
+        """Ask for a completion.
+
+        Args:
+            request: builds the request; called in a thread, as pictures make it a megabyte.
+
+        Raises:
+            AnalysisError: no answer could be had.
+        """
+        body = await asyncio.to_thread(lambda: json.dumps(request()).encode())
+        return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time))
+
+    async def _async_request(self, method: str, path: str, body: bytes | None, limits: ClientTimeout) -> dict[str, Any]:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            # A redirect would carry the key elsewhere.
+            async with self._session.request(
+                method, f"{self._base}/{path}", data=body, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                content = await _async_read(response)
+                status, retry_after = response.status, _retry_after(response)
+        except (ClientError, TimeoutError, OSError, ValueError) as err:
+            # The error's own text may name the URL, which may hold credentials; so it is not chained either.
+            raise AnalysisError(AnalysisProblem.UNREACHABLE, type(err).__name__) from None
+        answer = _json(content)
+        if status != HTTPStatus.OK:
+            raise AnalysisError(_problem(status), self._detail(status, answer), retry_after=retry_after)
+        if not isinstance(answer, dict):
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object")
+        return answer
+
+    def _detail(self, status: int, answer: object) -> str:
+        """Return what the server says is wrong, without our key, which some servers repeat."""
+        if _problem(status) is AnalysisProblem.UNAUTHORIZED:
+            return f"HTTP {status}"
+        error = answer.get("error", answer.get("message")) if isinstance(answer, dict) else None
+        words = error.get("message") if isinstance(error, dict) else error
+        if not isinstance(words, str):
+            return f"HTTP {status}"
+        if self._key:
+            words = words.replace(self._key, "***")
+        return f"HTTP {status}: {' '.join(words.split())[:DETAIL_LENGTH]}"
+
+
+class ChatModel:
+    """A model at a server, asked in the way that it was seen to understand."""
+
+    def __init__(self, server: ChatServer, name: str, capabilities: Capabilities | None = None) -> None:
+        """Name the model; without capabilities it is asked for nothing but text, with nothing but text."""
+        self._server = server
+        self.name = name
+        self.capabilities = capabilities or Capabilities()
+        """As it was tried last: another trial may replace them while the model is in use."""
+
+    async def async_ask(
+        self, messages: Callable[[], list[Message]], schema: Mapping[str, Any] | None = None
+    ) -> Completion:
+        """Ask for an answer.
+
+        Args:
+            messages: builds the messages, the system's first; called in a thread.
+            schema: the JSON schema of the answer. A server that does not hold an answer to a schema is told it in
+                words: what comes may then be anything.
+
+        Raises:
+            AnalysisError: no answer could be had.
+        """
+        return await self._server.async_complete(lambda: self._request(messages(), schema))
+
+    def _request(self, messages: list[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": ANSWER_TOKENS,
+        }
+        if schema is None:
+            return request
+        if self.capabilities.schema:
+            return request | {"response_format": response_format(schema)}
+        system, *others = messages
+        return request | {"messages": [system | {"content": f"{system['content']}\n\n{in_words(schema)}"}, *others]}
+
+
+def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what asks a server to hold the answer to a schema."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def picture_part(data: bytes, mime_type: str = "image/jpeg") -> dict[str, Any]:
+    """Return a picture as a part of a message. Takes about a millisecond a megabyte: not for the event loop."""
+    encoded = base64.b64encode(data).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:{mime_type};base64,{encoded}"}}
+
+
+def _base(url: str) -> str:
+    base = url.strip().rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return base if base.endswith("/v1") else f"{base}/v1"
+
+
+def _context_length(model: Mapping[str, Any]) -> int | None:
+    meta = model.get("meta")
+    told = [model.get(key) for key in _CONTEXT_KEYS]
+    told.append(meta.get("n_ctx") if isinstance(meta, dict) else None)  # llama.cpp
+    return next((value for value in told if type(value) is int and value > 0), None)
+
+
+async def _async_read(response: ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "far too long")
+    return bytes(content)
+
+
+def _json(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError, RecursionError:
+        return None
+
+
+def _problem(status: int) -> AnalysisProblem:
+    if status in _PROBLEMS:
+        return _PROBLEMS[HTTPStatus(status)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return AnalysisProblem.SERVER_ERROR
+    return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
+
+
+def _retry_after(response: ClientResponse) -> float | None:
+    """Return the seconds that the server asks us to wait: given as such or as a date."""
+    wish = response.headers.get("Retry-After", "")
+    if wish.strip().isdecimal():
+        return min(float(wish), LONGEST_WAIT)
+    try:
+        seconds = (parsedate_to_datetime(wish) - datetime.now(UTC)).total_seconds()
+    except ValueError, TypeError:
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT)
+
+
+def _completion(answer: Mapping[str, Any]) -> Completion:
+    """Return the text of the first choice."""
+    try:
+        choice = answer["choices"][0]
+        text, reason = choice["message"]["content"], choice.get("finish_reason")
+    except KeyError, IndexError, TypeError, AttributeError:
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no choice") from None
+    if isinstance(text, str):
+        return Completion(text, reason != "length")
+    raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off" if reason == "length" else "no text")

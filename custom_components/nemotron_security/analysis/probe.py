@@ -1,0 +1,137 @@
+"""Tries what a model can do, instead of guessing it from its name."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+import io
+import re
+import secrets
+from typing import Any, Final
+
+from PIL import Image, ImageDraw, ImageFont
+
+from . import AnalysisError, AnalysisProblem, Capabilities
+from .chat import ChatModel, ChatServer, Message, OfferedModel, picture_part
+from .schema import objects, without_thoughts
+
+PICTURE_SIZE: Final = (448, 224)
+LETTER_HEIGHT: Final = 150
+LOOKS: Final = 2
+"""Pictures that a model is shown before it is said to be blind: one may be misread."""
+
+_NUMBER: Final = re.compile(r"\d+")
+# What says nothing of the model: another trial may.
+_NOT_ABOUT_THE_MODEL: Final = frozenset(
+    {AnalysisProblem.UNREACHABLE, AnalysisProblem.UNAUTHORIZED, AnalysisProblem.RATE_LIMITED}
+)
+
+
+class ModelProblem(StrEnum):
+    """What is wrong with a model that once worked: the key of a repair issue."""
+
+    UNREACHABLE = "model_unreachable"
+    GONE = "model_gone"
+    INCOMPATIBLE = "model_incompatible"
+    IMAGES_LOST = "model_images_lost"
+    SCHEMA_LOST = "model_schema_lost"
+
+
+async def async_offered(server: ChatServer) -> list[OfferedModel] | None:
+    """Return the models that a server lists; null for one that has no list.
+
+    Raises:
+        AnalysisError: it cannot be reached, refuses the key, or is asked too often.
+    """
+    try:
+        return await server.async_models()
+    except AnalysisError as err:
+        if err.kind in _NOT_ABOUT_THE_MODEL:
+            raise
+        return None
+
+
+def find(offered: Iterable[OfferedModel] | None, name: str) -> OfferedModel:
+    """Return what a server's list says of a model; of one that it does not list, its name."""
+    return next((model for model in offered or () if model.name == name), OfferedModel(name, None))
+
+
+async def async_probe_offered(server: ChatServer, name: str) -> Capabilities:
+    """Look a model up in its server's list, and try it.
+
+    Raises:
+        AnalysisError: it does not answer at all.
+    """
+    return await async_probe(server, find(await async_offered(server), name))
+
+
+async def async_probe(server: ChatServer, model: OfferedModel) -> Capabilities:
+    """Let a model answer questions whose right answers are known.
+
+    Raises:
+        AnalysisError: it does not answer at all.
+    """
+    schema = await _async_holds_schema(server, model.name)
+    images = await _async_sees(ChatModel(server, model.name, Capabilities(schema=schema)))
+    return Capabilities(schema=schema, images=images, context_length=model.context_length)
+
+
+async def _async_holds_schema(server: ChatServer, name: str) -> bool:
+    """Ask for something, with a schema that allows only something else: what obeys the schema was held to it."""
+    word = secrets.token_hex(4)
+    schema = _schema("word", {"type": "string", "enum": [word]})
+    question: list[Message] = [{"role": "user", "content": "Greet me in one word."}]
+    try:
+        answer = await ChatModel(server, name, Capabilities(schema=True)).async_ask(lambda: question, schema)
+    except AnalysisError as err:
+        if err.kind not in {AnalysisProblem.BAD_REQUEST, AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER}:
+            raise
+        # Whether it refuses the schema or every question shows without one.
+        await ChatModel(server, name).async_ask(lambda: question)
+        return False
+    return any(item.get("word") == word for item in objects(without_thoughts(answer.text)))
+
+
+async def _async_sees(model: ChatModel) -> bool:
+    """Show numbers that no text tells."""
+    for _ in range(LOOKS):
+        number = 100 + secrets.randbelow(900)
+        try:
+            if await _async_reads(model, number):
+                return True
+        except AnalysisError as err:
+            if err.kind in _NOT_ABOUT_THE_MODEL:
+                raise
+            return False
+    return False
+
+
+async def _async_reads(model: ChatModel, number: int) -> bool:
+    schema = _schema("number", {"type": "integer", "minimum": 0, "maximum": 999})
+    answer = await model.async_ask(lambda: _number_question(number), schema if model.capabilities.schema else None)
+    return _NUMBER.findall(without_thoughts(answer.text)) == [str(number)]
+
+
+def _number_question(number: int) -> list[Message]:
+    return [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Which number does the picture show? Answer with the number alone."},
+                picture_part(draw_number(number)),
+            ],
+        }
+    ]
+
+
+def draw_number(number: int) -> bytes:
+    """Return a JPEG of a number, black on white. Takes milliseconds: not for the event loop."""
+    image = Image.new("RGB", PICTURE_SIZE, "white")
+    middle = (PICTURE_SIZE[0] / 2, PICTURE_SIZE[1] / 2)
+    font = ImageFont.load_default(LETTER_HEIGHT)
+    ImageDraw.Draw(image).text(middle, str(number), fill="black", font=font, anchor="mm")
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _schema(key: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}

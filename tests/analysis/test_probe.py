@@ -1,0 +1,128 @@
+"""Tests of the trial of a model: what it is said to do is what it was seen to do."""
+
+from aiohttp import ClientSession, ClientTimeout, web
+import pytest
+
+from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, Capabilities
+from custom_components.nemotron_security.analysis.chat import ChatServer, OfferedModel
+from custom_components.nemotron_security.analysis.probe import async_offered, async_probe
+
+from .faulty_server import FaultyServer
+
+NEMOTRON = OfferedModel("nemotron", 8192)
+
+
+def server_at(session: ClientSession, url: str) -> ChatServer:
+    return ChatServer(session, url, "key", answer_time=ClientTimeout(total=30), list_time=ClientTimeout(total=0.5))
+
+
+async def probe(session: ClientSession, faulty: FaultyServer, model: OfferedModel = NEMOTRON) -> Capabilities:
+    return await async_probe(server_at(session, faulty.url), model)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("schema", [True, False])
+@pytest.mark.parametrize("images", [True, False])
+async def test_capabilities_are_what_was_seen(
+    session: ClientSession, faulty: FaultyServer, *, strict: bool, schema: bool, images: bool
+) -> None:
+    faulty.serve(schema=schema, images=images, strict=strict)
+    assert await probe(session, faulty) == Capabilities(schema=schema, images=images, context_length=8192)
+    assert {request["model"] for request in faulty.requests} == {"nemotron"}
+
+
+async def test_model_that_thinks_aloud(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.serve(schema=False, images=True, text="<think>The user greets.</think>Hello!")
+    assert (await probe(session, faulty)).images
+
+
+async def test_model_that_makes_up_what_it_sees(session: ClientSession, faulty: FaultyServer) -> None:
+    """A server that drops pictures in silence leaves a model that guesses."""
+    faulty.serve(schema=False, images=False, text="The picture shows the number 42.")
+    assert not (await probe(session, faulty)).images
+    faulty.serve(schema=False, images=False, text=" ".join(map(str, range(100, 1000))))
+    assert not (await probe(session, faulty)).images
+
+
+async def test_model_that_repeats_the_schema(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.serve(schema=False, images=False, text='{"word": "hello"} {"number": 1}')
+    assert not (await probe(session, faulty)).schema
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (401, AnalysisProblem.UNAUTHORIZED),
+        (404, AnalysisProblem.MODEL_NOT_FOUND),
+        (429, AnalysisProblem.RATE_LIMITED),
+        (400, AnalysisProblem.BAD_REQUEST),
+        (500, AnalysisProblem.SERVER_ERROR),
+        (204, AnalysisProblem.BAD_ANSWER),
+    ],
+)
+async def test_model_that_does_not_answer(
+    session: ClientSession, faulty: FaultyServer, status: int, kind: AnalysisProblem
+) -> None:
+    faulty.respond = lambda: web.Response(status=status)
+    with pytest.raises(AnalysisError) as error:
+        await probe(session, faulty)
+    assert error.value.kind is kind
+
+
+async def test_server_that_falls_silent_before_the_picture_tells_nothing_of_the_eyes(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+    faulty.respond = lambda: able() if len(faulty.requests) == 1 else web.Response(status=429)
+    with pytest.raises(AnalysisError) as error:
+        await probe(session, faulty)
+    assert error.value.kind is AnalysisProblem.RATE_LIMITED
+
+
+@pytest.mark.parametrize(
+    ("told", "length"),
+    [
+        ({}, None),
+        ({"max_model_len": 4096}, 4096),
+        ({"context_length": 131072}, 131072),
+        ({"meta": {"n_ctx": 16384}}, 16384),
+        ({"max_model_len": "4096"}, None),
+        ({"max_model_len": True}, None),
+        ({"max_model_len": 0, "meta": None}, None),
+    ],
+)
+async def test_offered_models(
+    session: ClientSession, faulty: FaultyServer, told: dict[str, object], length: int | None
+) -> None:
+    models = [{"id": "a", **told}, {"id": 5}, "x", {"id": ""}, {"id": "b"}]
+    faulty.respond = lambda: web.json_response({"data": models})
+    assert await async_offered(server_at(session, faulty.url)) == [OfferedModel("a", length), OfferedModel("b", None)]
+
+
+@pytest.mark.parametrize(("status", "text"), [(404, ""), (500, ""), (200, "<html>"), (200, '{"data": null}')])
+async def test_server_without_a_list(session: ClientSession, faulty: FaultyServer, status: int, text: str) -> None:
+    faulty.respond = lambda: web.Response(status=status, text=text)
+    assert await async_offered(server_at(session, faulty.url)) is None
+
+
+async def test_list_that_is_refused(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.respond = lambda: web.Response(status=401)
+    with pytest.raises(AnalysisError) as error:
+        await async_offered(server_at(session, faulty.url))
+    assert error.value.kind is AnalysisProblem.UNAUTHORIZED
+    faulty.respond = faulty.hang
+    with pytest.raises(AnalysisError) as error:
+        await async_offered(server_at(session, faulty.url))
+    assert error.value.kind is AnalysisProblem.UNREACHABLE
+
+
+async def test_real_server(session: ClientSession, llama_url: str) -> None:
+    """Its model of random weights takes pictures and cannot read them: that it is offered them says nothing."""
+    server = server_at(session, llama_url)
+    (model,) = await async_offered(server) or []
+    assert model.name == "nvidia/nemotron-tiny"
+    capabilities = await async_probe(server, model)
+    assert capabilities == Capabilities(schema=True, images=False, context_length=model.context_length)
+    assert capabilities.context_length is not None
+    assert Capabilities.from_data(capabilities.as_data()) == capabilities

@@ -1,0 +1,130 @@
+"""Tests of the watch over the model: what it can do now is what counts, and what it lost is said."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from aiohttp import web
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
+
+from custom_components.nemotron_security import model_watch
+from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.const import DOMAIN
+from custom_components.nemotron_security.issues import PATIENCE, Issues
+from custom_components.nemotron_security.model_watch import ModelWatch
+
+from .analysis.faulty_server import ABLE, FaultyServer, running
+from .house import async_until
+
+
+@pytest.fixture
+async def server(socket_enabled: None) -> AsyncIterator[FaultyServer]:
+    async with running(FaultyServer()) as server:
+        server.serve(schema=True, images=True)
+        yield server
+
+
+@pytest.fixture
+async def watch(
+    hass: HomeAssistant, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ModelWatch]:
+    """Watch a model that could do everything when it was set up. It is tried without pauses."""
+    for pause in ("FIRST_PAUSE", "LONGEST_PAUSE", "AT_MOST_EVERY"):
+        monkeypatch.setattr(model_watch, pause, 0.02)
+    data = {"analyzer": "nemotron", "url": server.url, "model": "nemotron", "capabilities": ABLE.as_data()}
+    entry = MockConfigEntry(domain=DOMAIN, data=data)
+    entry.add_to_hass(hass)
+    watch = ModelWatch(hass, entry, Issues(hass))
+    yield watch
+    await watch.async_stop()
+
+
+def shown(hass: HomeAssistant) -> set[str | None]:
+    return {issue.translation_key for issue in ir.async_get(hass).issues.values() if issue.domain == DOMAIN}
+
+
+async def test_model_that_can_do_what_it_could(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    assert watch.model.capabilities == ABLE
+    watch.async_start()
+    await async_until(lambda: watch.model.capabilities.context_length == 8192)
+    assert watch.model.capabilities == Capabilities(schema=True, images=True, context_length=8192)
+    assert shown(hass) == set()
+
+
+async def test_what_is_lost_is_said_and_no_longer_used_until_it_is_back(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    server.serve(schema=False, images=False)
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {"model_images_lost", "model_schema_lost"})
+    assert not watch.model.capabilities.images
+    assert not watch.model.capabilities.schema
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
+    assert issue is not None
+    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1"}
+    server.serve(schema=True, images=True)
+    watch.async_doubt()
+    await async_until(lambda: shown(hass) == set())
+    assert watch.model.capabilities.images
+
+
+async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    watch._remembered = Capabilities(schema=True)
+    server.serve(schema=True, images=False)
+    watch.async_start()
+    await async_until(lambda: not watch.model.capabilities.images)
+    assert shown(hass) == set()
+
+
+async def test_nothing_is_tried_until_there_is_a_doubt(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    watch.async_start()
+    await async_until(lambda: watch.model.capabilities.context_length)
+    asked = len(server.requests)
+    watch.async_doubt()
+    await async_until(lambda: len(server.requests) == 2 * asked)
+
+
+@pytest.mark.parametrize(("status", "problem"), [(404, "model_gone"), (400, "model_incompatible")])
+async def test_model_that_is_gone(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch, status: int, problem: str
+) -> None:
+    respond, server.respond = server.respond, lambda: web.json_response({"error": "no such model"}, status=status)
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {problem})
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer")
+    assert issue is not None
+    assert issue.translation_placeholders is not None
+    assert issue.translation_placeholders["detail"] == f"HTTP {status}: no such model"
+    # It is tried again by itself.
+    server.respond = respond
+    await async_until(lambda: shown(hass) == set())
+
+
+@pytest.mark.parametrize("status", [500, 429])
+async def test_server_that_fails_for_a_while(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch, status: int
+) -> None:
+    server.respond = lambda: web.Response(status=status)
+    watch.async_start()
+    await async_until(lambda: len(server.requests) >= 6)
+    assert watch.model.capabilities == ABLE
+    assert shown(hass) == set()
+    async_fire_time_changed(hass, dt_util.utcnow() + PATIENCE + timedelta(seconds=1))
+    await hass.async_block_till_done()
+    # One that is asked too often is there.
+    assert shown(hass) == ({"model_unreachable"} if status == 500 else set())
+    watch._issues.async_clear_all()
+
+
+async def test_refused_key_is_asked_for_anew(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    server.respond = lambda: web.Response(status=401)
+    watch.async_start()
+    await async_until(hass.config_entries.flow.async_progress)
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["source"] == "reauth"
+    assert shown(hass) == set()
