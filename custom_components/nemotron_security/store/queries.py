@@ -158,7 +158,8 @@ def old_judgements(
 ) -> list[Judgement]:
     """List what is due for an analyzer though nothing of the incident was seen since `before`."""
     query = _judgements(without_incidents, ()).where(JudgementRow.due_at <= now, IncidentRow.last_seen_at < before)
-    return [_judgement(judgement, incident) for judgement, incident in session.execute(query)]
+    rows = session.execute(query.order_by(JudgementRow.incident_id))
+    return [_judgement(judgement, incident) for judgement, incident in rows]
 
 
 def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:

@@ -59,7 +59,7 @@ def _storable(words: str) -> str:
 class Words(TypeDecorator[str]):
     """Text of any length that came from outside."""
 
-    impl = Text
+    impl: Text | type[Text] = Text
     cache_ok = True
 
     @override
@@ -70,12 +70,8 @@ class Words(TypeDecorator[str]):
 class ExactWords(Words):
     """Text that is compared character by character: by itself, MariaDB takes accented letters for plain ones."""
 
+    impl = Text().with_variant(TEXT(collation="utf8mb4_bin"), "mysql", "mariadb")
     cache_ok = True
-
-    @override
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        exact = TEXT(collation="utf8mb4_bin")
-        return dialect.type_descriptor(exact if dialect.name in ("mysql", "mariadb") else Text())
 
 
 class WordList(TypeDecorator[tuple[str, ...]]):
