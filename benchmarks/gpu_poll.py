@@ -88,7 +88,7 @@ def measure_with_library() -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "nvml.script"
         os.environ["FAKE_NVML"] = str(script)
-        driver = fake.FakeDriver(script, fake.load(fake.build(Path(folder))))
+        driver = fake.FakeDriver(script, fake.load(fake.build(Path(folder) / fake.SONAME)))
         driver.gpus(*(f"GPU-{number}" for number in range(GPUS)))
         return asyncio.run(measure(driver))
 

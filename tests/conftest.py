@@ -61,7 +61,7 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """Compile and load NVIDIA's library without a GPU, once."""
     if fake.compiler() is None:
         pytest.skip("no C compiler")
-    return fake.load(fake.build(tmp_path_factory.mktemp("nvml")))
+    return fake.load(fake.build(tmp_path_factory.mktemp("nvml") / fake.SONAME))
 
 
 @pytest.fixture

@@ -274,7 +274,8 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
             identifiers={(DOMAIN, reading.gpu_id)},
             name=reading.name or NAMELESS,
             model=reading.name,
-            manufacturer="NVIDIA",
+            manufacturer=None if reading.is_server else "NVIDIA",
+            entry_type=dr.DeviceEntryType.SERVICE if reading.is_server else None,
             sw_version=reading.driver_version,
             via_device_id=parent.id if parent else entry.runtime_data.hub_id,
         )

@@ -55,10 +55,9 @@ def compiler() -> str | None:
     return shutil.which("gcc") or shutil.which("cc")
 
 
-def build(folder: Path) -> Path:
-    """Compile the library into the folder."""
-    library = folder / SONAME
-    command = [compiler() or "cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", f"-Wl,-soname,{SONAME}"]
+def build(library: Path, *options: str) -> Path:
+    """Compile the library into a file."""
+    command = [compiler() or "cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", f"-Wl,-soname,{SONAME}", *options]
     subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True)
     return library
 

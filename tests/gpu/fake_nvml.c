@@ -3,6 +3,7 @@
  *
  * Each line is: SUBJECT KEY VALUE. The subject is `system`, a GPU's UUID, or `pid`. A missing line is NOT_SUPPORTED,
  * `!15` is error 15, `hang` blocks until the line is gone. Without a file the driver is not loaded.
+ * FAKE_INIT, at compile time, is the key by which opening it is asked for: so one library can fail and another not.
  * Only what the tests need of NVML's interface is here, with the layouts that pynvml declares.
  */
 #include <stdio.h>
@@ -12,6 +13,9 @@
 #include <unistd.h>
 
 #define API __attribute__((visibility("default")))
+#ifndef FAKE_INIT
+#define FAKE_INIT "init"
+#endif
 #define MAX_NAMES 64
 #define NAME_SIZE 96
 #define VALUE_SIZE 1024
@@ -86,7 +90,7 @@ static int ask(const char *subject, const char *key, char *value) {
 
 static int initialise(void) {
   char value[VALUE_SIZE];
-  int result = ask("system", "init", value);
+  int result = ask("system", FAKE_INIT, value);
   if (result == NOT_SUPPORTED) result = SUCCESS;
   if (result == SUCCESS) initialised++;
   return result;

@@ -393,6 +393,10 @@ async def test_other_machines(hass: HomeAssistant, driver: FakeDriver) -> None:
         vllm = "sensor.vllm_nvidia_nvidia_nemotron_nano_12b_v2_vl"
         assert state(hass, f"{vllm}_requests_waiting") == "4"
         assert state(hass, f"{vllm}_kv_cache_usage") == "18.75"
+        (reading,) = (reading for reading in entry.runtime_data.gpus.data.values() if reading.is_server)
+        device = device_of(hass, entry, reading.gpu_id)
+        assert device is not None
+        assert (device.manufacturer, device.entry_type) == (None, dr.DeviceEntryType.SERVICE)
         del answers["/dcgm"]
         await async_pass(hass)
         assert state(hass, "sensor.nvidia_l4_utilization") == "42.0"

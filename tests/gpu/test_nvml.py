@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 import contextlib
 import json
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from custom_components.nemotron_security.gpu import (
 )
 from custom_components.nemotron_security.gpu.nvml import NvmlSource
 
+from ..store.alone import IMPORT_ALONE
 from . import fake
 from .fake import FULL, GIGABYTE, GPU, HANG, INSTANCE, OTHER_GPU, FakeDriver
 
@@ -277,15 +279,17 @@ async def test_without_a_library(monkeypatch: pytest.MonkeyPatch, source: NvmlSo
 
 
 async def test_a_hung_call_blocks_nothing_and_starts_no_second_thread(driver: FakeDriver) -> None:
-    source = NvmlSource(patience=0.05)
+    source = NvmlSource()
     driver.gpus(GPU)
     await source.async_read()
+    source._patience = 0.05
     driver.set(GPU, power=HANG)
     assert await problem_of(source) is GpuProblem.HUNG
     (thread,) = threads()
     for _ in range(5):
         assert await problem_of(source) is GpuProblem.HUNG
     assert threads() == [thread]
+    source._patience = 10.0
     driver.set(GPU, power=40_000)
     async with asyncio.timeout(10):
         while True:
@@ -347,9 +351,69 @@ def test_the_most_serious_reason_counts(bits: int, reason: ThrottleReason) -> No
     assert throttle_reason(bits) is reason
 
 
-REAL = """
+UPDATE = (
+    IMPORT_ALONE
+    + """
+import asyncio
+from pathlib import Path
+from alone.gpu import GpuError
+from alone.gpu.nvml import NvmlSource
+folder = Path(sys.argv[2])
+
+async def read(source):
+    try:
+        print((await source.async_read()).readings[0].driver_version)
+    except GpuError as err:
+        print(err.problem)
+
+async def update():
+    source = NvmlSource()
+    await read(source)
+    await source.async_stop()
+    (folder / "script.new").rename(folder / "script")
+    await read(source)
+    await read(source)
+    (folder / "link.new").rename(folder / "libnvidia-ml.so.1")
+    await read(source)
+    await read(source)
+    await source.async_stop()
+
+asyncio.run(update())
+"""
+)
+
+
+def alone(program: str, *arguments: str, **environment: str) -> list[str]:
+    """Run a program in a process of its own, as this one has our library; return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(REPOSITORY), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_driver_and_library_are_updated(tmp_path: Path) -> None:
+    """A driver that is loaded anew wants its own library: the one that is loaded is of no use, the new file is."""
+    fake.build(tmp_path / "libnvidia-ml.so.550")
+    fake.build(tmp_path / "libnvidia-ml.so.570", '-DFAKE_INIT="init_570"')
+    (tmp_path / fake.SONAME).symlink_to("libnvidia-ml.so.550")
+    (tmp_path / "link.new").symlink_to("libnvidia-ml.so.570")
+    (tmp_path / "script").write_text(f"system gpus {GPU}\nsystem driver 550\n")
+    (tmp_path / "script.new").write_text(f"system gpus {GPU}\nsystem driver 570\nsystem init {fake.VERSION_MISMATCH}\n")
+    said = alone(UPDATE, str(tmp_path), LD_LIBRARY_PATH=str(tmp_path), FAKE_NVML=str(tmp_path / "script"))
+    assert said == ["550", *["gpu_driver_mismatch"] * 3, "570"]
+
+
+REAL = (
+    IMPORT_ALONE
+    + """
 import asyncio, dataclasses, json
-from custom_components.nemotron_security.gpu.nvml import NvmlSource
+from alone.gpu.nvml import NvmlSource
 
 async def read():
     source = NvmlSource()
@@ -359,16 +423,14 @@ async def read():
 
 print(json.dumps(asyncio.run(read())))
 """
+)
 
 
 def test_a_real_gpu() -> None:
-    """In a process of its own, as this one may have the other library."""
     if not Path("/proc/driver/nvidia/version").exists():
         pytest.skip("no NVIDIA driver on this machine")
-    done = subprocess.run(
-        [sys.executable, "-c", REAL], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60
-    )
-    readings = json.loads(done.stdout)
+    (line,) = alone(REAL)
+    readings = json.loads(line)
     assert readings
     for reading in readings:
         assert reading["gpu_id"].startswith(("GPU-", "MIG-"))

@@ -131,6 +131,11 @@ class GpuReading:
     requests_waiting: int | None = None
 
     @property
+    def is_server(self) -> bool:
+        """Whether it is of a server of models, on whatever GPU."""
+        return self.requests_running is not None or self.cache_utilization is not None
+
+    @property
     def memory_utilization(self) -> float | None:
         """Share of the memory that is used."""
         if self.memory_used is None or not self.memory_total:

@@ -7,7 +7,8 @@ are no readings, and no other thread is started beside it.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
-from pathlib import PurePath
+import ctypes
+from pathlib import Path, PurePath
 from queue import SimpleQueue
 import threading
 import time
@@ -166,6 +167,8 @@ class _Library:
             return self._report()
         except pynvml.NVMLError as err:
             self.close()
+            if err.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+                _load_anew()
             raise GpuError(_FATAL.get(err.value, GpuProblem.BAD_ANSWER), str(err)) from err
 
     def close(self) -> None:
@@ -241,6 +244,22 @@ class _Library:
             return {}
         self._in_vain[key] = time.monotonic() + ASK_AGAIN_AFTER
         return {}
+
+
+def _load_anew() -> None:
+    """Have the binding use the library that lies in the place of the loaded one: an update may have put another there.
+
+    Its name leads to the old one as long as that is loaded; its file's own name, which has the version, to the new one.
+    The old one stays loaded: others may be calling it.
+    """
+    with contextlib.suppress(OSError):
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for line in maps.splitlines():
+            *_, path = line.split(maxsplit=5)
+            if PurePath(path).name.startswith("libnvidia-ml.so"):
+                pynvml.nvmlLib = ctypes.CDLL(str(Path(path).with_name("libnvidia-ml.so.1").resolve()))
+                pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - else it goes on calling the old one
+                return
 
 
 # --- what a GPU is asked for ------------------------------------------------------------------------------------------
