@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from syrupy.assertion import SnapshotAssertion
 from syrupy.filters import props
 
+from custom_components.nemotron_security import health
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.vision.messages import (
     CameraReport,
@@ -33,7 +34,7 @@ YARD = f"{CAMERA[:-1]}1"
 
 
 @pytest.fixture
-async def entry(hass: HomeAssistant) -> MockConfigEntry:
+async def entry(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> MockConfigEntry:
     """Two cameras and a model, everything with its secrets; one camera is lost."""
     url = f"rtsp://guard:{SECRET}@127.0.0.1:1/{SECRET}?token={SECRET}"
     made = make_entry(
@@ -42,6 +43,7 @@ async def entry(hass: HomeAssistant) -> MockConfigEntry:
         data={"analyzer": "nemotron", "url": f"http://{SECRET}@127.0.0.1:1", "api_key": SECRET, "model": "nano"},
         options={"detector_model": "/models/demo"},
     )
+    monkeypatch.setattr(f"{health.__name__}._database_size_and_space", lambda _: (200_000, 80_000_000_000))
     object.__setattr__(made.subentries[CAMERA], "unique_id", url)
     await async_set_up(hass, made)
     report = CameraReport(camera_id=CAMERA, fps=5.0, inference_fps=2.5, last_frame_at=NOW, width=1280, height=720)

@@ -7,6 +7,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.nemotron_security.broadcasters import PartState
 from custom_components.nemotron_security.const import DOMAIN
@@ -147,3 +148,26 @@ async def test_storage_is_measured(hass: HomeAssistant, entry: MockConfigEntry) 
     assert figures.storage_used > 10_000, "an empty database is some pages"
     assert figures.disk_free
     assert figures.disk_free > 0
+
+
+async def test_figures_on_the_system_channel(
+    hass: HomeAssistant, entry: MockConfigEntry, hass_ws_client: WebSocketGenerator
+) -> None:
+    client = await hass_ws_client(hass)
+    await client.send_json_auto_id(
+        {"type": "nemotron_security/system/subscribe", "types": ["camera_stats", "pipeline_status"]}
+    )
+    assert (await client.receive_json())["success"]
+    present = (await client.receive_json())["event"]
+    assert (present["type"], present["data"]["inference_fps"]) == ("pipeline_status", None)
+    assert present["data"]["disk_free"] > 0
+    await async_report(hass, entry, READY, DetectorState(problem=None), online(), *[beat()] * BEATS)
+    told = [(await client.receive_json())["event"] for _ in range(4)]
+    assert [message["type"] for message in told] == [*["pipeline_status"] * 2, "camera_stats", "pipeline_status"]
+    assert (told[2]["data"]["camera_id"], told[2]["data"]["fps"]) == (CAMERA, 5.0)
+    assert told[3]["data"]["inference_fps"] == 2.0
+    # Whoever comes now is told at once.
+    other = await hass_ws_client(hass)
+    await other.send_json_auto_id({"type": "nemotron_security/system/subscribe", "types": ["camera_stats"]})
+    assert (await other.receive_json())["success"]
+    assert (await other.receive_json())["event"]["data"] == told[2]["data"]

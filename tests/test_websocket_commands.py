@@ -18,6 +18,7 @@ from pytest_homeassistant_custom_component.typing import (
 
 from custom_components.nemotron_security import reviews
 from custom_components.nemotron_security.const import DOMAIN
+from custom_components.nemotron_security.health import BEATS
 from custom_components.nemotron_security.models import Assessment, Box, Feedback, Incident, PictureKind, Review, Track
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.vision.messages import CameraReport, CameraState, CameraStatus, Heartbeat
@@ -543,34 +544,38 @@ class TestCameras:
 
     async def test_status(self, hass: HomeAssistant, entry: MockConfigEntry, admin: Ask) -> None:
         nothing = {"camera_id": DOOR, "status": "unknown", "last_seen_at": None, "problem": None}
-        assert (await admin(STATUS, camera_id=DOOR))["result"] == {**nothing, "figures": None, "incident": None}
+        assert (await admin(STATUS, camera_id=DOOR))["result"] == {**nothing, "stats": None, "incident": None}
 
         at = NOON.timestamp()
         report = CameraReport(
             camera_id=DOOR, fps=4.9, inference_fps=2.5, last_frame_at=at + 1, width=1280, height=720, skipped=3
         )
         heartbeat = Heartbeat(at=at + 1, cameras=(report,), inference_ms_p50=None, inference_ms_p95=None, rss=1)
-        await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), heartbeat)
+        await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), *[heartbeat] * BEATS)
         status = (await admin(STATUS, camera_id=DOOR))["result"]
+        recorded_at = status["stats"].pop("recorded_at")
+        assert datetime.fromisoformat(recorded_at).tzinfo
         (listed,) = (await admin(LIST))["result"]["incidents"]
         assert status == {
             "camera_id": DOOR,
             "status": "online",
             "last_seen_at": (NOON + timedelta(seconds=1)).isoformat(),
             "problem": None,
-            "figures": {
+            "stats": {
+                "camera_id": DOOR,
                 "fps": 4.9,
                 "inference_fps": 2.5,
-                "skipped": 3,
-                "frame_width": 1280,
-                "frame_height": 720,
+                "skipped": 3 * BEATS,
+                "quality": None,
+                "reconnects": 0,
+                "stalls": 0,
             },
             "incident": listed,
         }
-        # The other camera is not in the heartbeat, and nothing goes on there.
+        # Nothing goes on before the other camera, and the heartbeats did not tell of it.
         await async_report(hass, entry, online(YARD, at=at))
         other = (await admin(STATUS, camera_id=YARD))["result"]
-        assert (other["status"], other["figures"], other["incident"]) == ("online", None, None)
+        assert (other["status"], other["stats"]["fps"], other["incident"]) == ("online", None, None)
 
     async def test_status_of_a_lost_camera_shows_no_old_figures(
         self, hass: HomeAssistant, entry: MockConfigEntry, admin: Ask
@@ -579,8 +584,9 @@ class TestCameras:
         report = CameraReport(camera_id=DOOR, fps=4.9, inference_fps=2.5, last_frame_at=at)
         heartbeat = Heartbeat(at=at, cameras=(report,), inference_ms_p50=None, inference_ms_p95=None, rss=1)
         lost = CameraState(camera_id=DOOR, status=CameraStatus.OFFLINE, at=at + 1)
-        await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), heartbeat, lost)
-        assert (await admin(STATUS, camera_id=DOOR))["result"]["figures"] is None
+        await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), *[heartbeat] * BEATS, lost)
+        stats = (await admin(STATUS, camera_id=DOOR))["result"]["stats"]
+        assert (stats["fps"], stats["inference_fps"]) == (None, None)
 
     async def test_ended_incident_is_none(
         self, hass: HomeAssistant, entry: MockConfigEntry, runtime: Runtime, admin: Ask
@@ -666,7 +672,7 @@ async def test_documentation(
     heartbeat = Heartbeat(at=at, cameras=(report,), inference_ms_p50=None, inference_ms_p95=None, rss=1)
     for minute in range(6):
         await begin(runtime, minute=-60 + minute)
-    await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), heartbeat)  # incident 7
+    await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), *[heartbeat] * BEATS)  # incident 7
     incident = await runtime.store.async_incident(7)
     assert incident
     await add_picture(runtime, incident)

@@ -19,7 +19,7 @@ from .broadcasters import (
 from .const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
 from .coordinator import CameraCoordinator, IncidentChange
 from .issues import Issues
-from .models import CameraHealth, Detection, Incident
+from .models import CameraFigures, CameraHealth, Detection, Incident, PipelineFigures
 from .store import StoreError
 
 ISSUE_STORE = "store"
@@ -115,7 +115,20 @@ class Announcer:
     @callback
     def pipeline_status(self, **parts: PartState) -> None:
         """Announce how parts of the pipeline do, named as in `PipelineStatus`, if that is new."""
-        status = replace(self._pipeline, **parts)
+        changed: dict[str, Any] = dict(parts)
+        self._announce_pipeline(replace(self._pipeline, **changed))
+
+    @callback
+    def pipeline_figures(self, figures: PipelineFigures) -> None:
+        """Announce the pipeline's figures, if they are new."""
+        self._announce_pipeline(replace(self._pipeline, figures=figures))
+
+    @callback
+    def camera_figures(self, figures: CameraFigures) -> None:
+        """Announce how much of a camera is looked at."""
+        self._system.broadcast_camera_stats(figures)
+
+    def _announce_pipeline(self, status: PipelineStatus) -> None:
         if status != self._pipeline:
             self._pipeline = status
             self._system.broadcast_pipeline_status(status)

@@ -18,7 +18,7 @@ from homeassistant.helpers.json import json_bytes
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .models import Box, CameraHealth, Detection, GpuStats, Incident
+from .models import Box, CameraFigures, CameraHealth, Detection, GpuStats, Incident, PipelineFigures
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class MessageType(StrEnum):
     DETECTION = "detection"
     GPU_STATS = "gpu_stats"
     CAMERA_STATUS = "camera_status"
+    CAMERA_STATS = "camera_stats"
     PIPELINE_STATUS = "pipeline_status"
 
 
@@ -52,12 +53,13 @@ class PartState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineStatus:
-    """How the parts of the pipeline do: the payload of `pipeline_status`."""
+    """How the pipeline does, by its parts and in figures: the payload of `pipeline_status`."""
 
     worker: PartState = PartState.UNKNOWN
     detector: PartState = PartState.UNKNOWN
     store: PartState = PartState.UNKNOWN
     analyzer: PartState = PartState.UNKNOWN
+    figures: PipelineFigures = field(default_factory=PipelineFigures)
 
 
 # --- payloads: the contract's keys first, then ours -------------------------------------------------------------------
@@ -135,14 +137,44 @@ def camera_status_payload(health: CameraHealth) -> dict[str, Any]:
     }
 
 
+def camera_stats_payload(figures: CameraFigures) -> dict[str, Any]:
+    """Return the `data` of `camera_stats`; what is not known is null."""
+    return {
+        "camera_id": figures.camera_id,
+        "fps": _rounded(figures.fps),
+        "inference_fps": _rounded(figures.inference_fps),
+        "skipped": figures.skipped,
+        "quality": figures.quality,
+        "reconnects": figures.reconnects,
+        "stalls": figures.stalls,
+        "recorded_at": _iso(figures.recorded_at),
+    }
+
+
 def pipeline_status_payload(status: PipelineStatus) -> dict[str, Any]:
-    """Return the `data` of `pipeline_status`."""
+    """Return the `data` of `pipeline_status`; what is not known is null."""
+    figures = status.figures
     return {
         "worker": status.worker,
         "detector": status.detector,
         "store": status.store,
         "analyzer": status.analyzer,
+        "inference_fps": _rounded(figures.inference_fps),
+        "inference_ms_p50": _rounded(figures.inference_ms_p50),
+        "inference_ms_p95": _rounded(figures.inference_ms_p95),
+        "skipped": figures.skipped,
+        "worker_memory": figures.worker_memory,
+        "worker_restarts": figures.worker_restarts,
+        "waiting": figures.waiting,
+        "oldest_waiting": _rounded(figures.oldest_waiting),
+        "breaker": figures.breaker,
+        "storage_used": figures.storage_used,
+        "disk_free": figures.disk_free,
     }
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(float(figure), 2)
 
 
 def _iso(at: datetime) -> str:
@@ -342,6 +374,7 @@ class SystemBroadcaster(Broadcaster):
         super().__init__()
         self._gpus: dict[str, Message] = {}
         self._cameras: dict[str, Message] = {}
+        self._camera_stats: dict[str, Message] = {}
         self._pipeline: Message | None = None
 
     def broadcast_gpu_stats(self, stats: GpuStats) -> int:
@@ -364,6 +397,17 @@ class SystemBroadcaster(Broadcaster):
         )
         return self._deliver(message)
 
+    def broadcast_camera_stats(self, figures: CameraFigures) -> int:
+        """Announce how much of a camera is looked at; returns the number of clients reached."""
+        message = self._camera_stats[figures.camera_id] = Message(
+            type=MessageType.CAMERA_STATS,
+            seq=self._next(),
+            data=json_bytes(camera_stats_payload(figures)),
+            camera_id=figures.camera_id,
+            reading_of=figures.camera_id,
+        )
+        return self._deliver(message)
+
     def broadcast_pipeline_status(self, status: PipelineStatus) -> int:
         """Announce how the pipeline does; returns the number of clients reached."""
         message = self._pipeline = Message(
@@ -374,6 +418,7 @@ class SystemBroadcaster(Broadcaster):
     def forget_camera(self, camera_id: str) -> None:
         """Take a camera that was removed out of the present state."""
         self._cameras.pop(camera_id, None)
+        self._camera_stats.pop(camera_id, None)
 
     def forget_gpu(self, gpu_id: str) -> None:
         """Take a GPU whose readings ended out of the present state."""
@@ -383,11 +428,12 @@ class SystemBroadcaster(Broadcaster):
         """Take everything out of the present state: nothing is watched any more."""
         self._gpus.clear()
         self._cameras.clear()
+        self._camera_stats.clear()
         self._pipeline = None
 
     def present(self) -> list[Message]:
         """Return the last message about each GPU, each camera and the pipeline, as of the channel's last number."""
-        known = [*self._gpus.values(), *self._cameras.values()]
+        known = [*self._gpus.values(), *self._cameras.values(), *self._camera_stats.values()]
         if self._pipeline is not None:
             known.append(self._pipeline)
         return [replace(message, seq=self._seq) for message in known]

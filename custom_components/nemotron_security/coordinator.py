@@ -89,7 +89,8 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         if state.status is CameraStatus.ONLINE:
             self._async_show(replace(self.data, health=health))
         else:
-            self._async_show(replace(self.data, health=health, motion=None, counts=None))
+            figures = self.data.figures and replace(self.data.figures, fps=None, inference_fps=None)
+            self._async_show(replace(self.data, health=health, motion=None, counts=None, figures=figures))
         return health
 
     @callback

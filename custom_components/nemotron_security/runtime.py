@@ -145,6 +145,9 @@ class Runtime:
         if self.model_watch is not None:
             self.model_watch.async_start()
         self._load_detector()
+        self._entry.async_on_unload(
+            self.health.async_add_listener(lambda: self.announcer.pipeline_figures(self.health.data))
+        )
         await self.health.async_start()
         await self.gpus.async_start()
         await self.executor.async_start()
@@ -158,11 +161,11 @@ class Runtime:
                 await feed.async_stop()
         await self.gpus.async_stop()
         await self.executor.async_stop()
-        for analyst in self._analysts:
+        await self.incidents.async_stop()
+        for analyst in self._analysts:  # only now: the last incidents are to be queued as well
             await analyst.async_stop()
         if self.model_watch is not None:
             await self.model_watch.async_stop()
-        await self.incidents.async_stop()
         await self.store.async_close()
         for camera_id in self.cameras:
             self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
@@ -210,6 +213,7 @@ class Runtime:
         self._settings[camera_id], self._names[camera_id] = settings, settings.title
         camera = self.cameras[camera_id] = CameraCoordinator(self._hass, self._entry, camera_id)
         self.announcer.camera_status(camera.data.health)
+        self.health.async_handle_status(camera_id, camera.data.health.status)
         self._feeds[camera_id] = CameraFeed(self._hass, self.executor, self._handle_report)
         self._feeds[camera_id].async_start(settings)
         for add in self._adders:
@@ -370,6 +374,7 @@ class Runtime:
     def _handle_camera_figures(self, figures: CameraFigures) -> None:
         if camera := self.cameras.get(figures.camera_id):
             camera.async_handle_figures(figures)
+            self.announcer.camera_figures(figures)
 
 
 def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:

@@ -8,12 +8,10 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import probatio as vol
 
-from ..broadcasters import camera_status_payload, event_payload
+from ..broadcasters import camera_stats_payload, camera_status_payload, event_payload
 from ..const import CONF_DETECT, CONF_LABELS, CONF_ZONES, DEFAULT_LABELS, DOMAIN, SUBENTRY_CAMERA
 from ..coordinator import CameraCoordinator
-from ..models import CameraStatus
 from ..permissions import async_permissions
-from ..runtime import Runtime
 from .common import NAME, async_loaded_entry, async_refuse_camera
 
 
@@ -47,12 +45,12 @@ def async_camera_status(hass: HomeAssistant, connection: ActiveConnection, msg: 
     if camera is None or not async_permissions(hass).may_read(connection.user, camera.camera_id):
         async_refuse_camera(connection, msg)
         return
-    incident = camera.data.incident
+    incident, figures = camera.data.incident, camera.data.figures
     connection.send_result(
         msg["id"],
         {
             **camera_status_payload(camera.data.health),
-            "figures": _figures(entry.runtime_data, camera),
+            "stats": camera_stats_payload(figures) if figures else None,
             "incident": event_payload(incident) if incident and incident.ended_at is None else None,
         },
     )
@@ -81,19 +79,3 @@ def _entities(hass: HomeAssistant, camera: CameraCoordinator) -> dict[str, dict[
             key = entity.unique_id.removeprefix(f"{camera.camera_id}_")
             found.setdefault(entity.domain, {})[key] = entity.entity_id
     return found
-
-
-def _figures(runtime: Runtime, camera: CameraCoordinator) -> dict[str, Any] | None:
-    """Return the last second's figures; null unless the camera is seen, as they would be those of before."""
-    if runtime.heartbeat is None or camera.data.health.status is not CameraStatus.ONLINE:
-        return None
-    for report in runtime.heartbeat.cameras:
-        if report.camera_id == camera.camera_id:
-            return {
-                "fps": report.fps,
-                "inference_fps": report.inference_fps,
-                "skipped": report.skipped,
-                "frame_width": report.width,
-                "frame_height": report.height,
-            }
-    return None

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 MAXIMUM_REPLAY = 100
 EVENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value, MessageType.DETECTION.value]
-SYSTEM_TYPES = [MessageType.GPU_STATS.value, MessageType.CAMERA_STATUS.value, MessageType.PIPELINE_STATUS.value]
+SYSTEM_TYPES = [
+    MessageType.GPU_STATS.value,
+    MessageType.CAMERA_STATUS.value,
+    MessageType.CAMERA_STATS.value,
+    MessageType.PIPELINE_STATUS.value,
+]
 
 
 @websocket_command(
