@@ -8,11 +8,11 @@ import ctypes
 import logging
 from pathlib import Path
 
-import pynvml
 import pytest
 from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
 from syrupy.assertion import SnapshotAssertion
 
+from custom_components.nemotron_security.gpu import nvml
 from custom_components.nemotron_security.vision.executor import Executor
 
 from .gpu import fake
@@ -30,8 +30,7 @@ def _enable_our_integration(request: pytest.FixtureRequest) -> None:
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
         if "driver" not in request.fixturenames:
-            request.getfixturevalue("monkeypatch").setattr(pynvml, "CDLL", fake.absent)
-            fake.forget()
+            request.getfixturevalue("monkeypatch").setattr(nvml, "CDLL", fake.absent)
 
 
 @pytest.fixture

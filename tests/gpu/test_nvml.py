@@ -22,6 +22,7 @@ from custom_components.nemotron_security.gpu import (
     GpuReading,
     ThrottleReason,
     nvml,
+    nvml_library,
     throttle_reason,
 )
 from custom_components.nemotron_security.gpu.nvml import NvmlSource
@@ -129,8 +130,8 @@ async def test_what_is_not_supported_is_not_asked_for_again_at_once(
     assert driver.calls("fan") == before[0] + 1
     assert driver.calls("temperature") == before[1] + 3
     # After a while it is: a driver may have learned it.
-    later = time.monotonic() + nvml.ASK_AGAIN_AFTER
-    monkeypatch.setattr(nvml, "time", SimpleNamespace(monotonic=lambda: later))
+    later = time.monotonic() + nvml_library.ASK_AGAIN_AFTER
+    monkeypatch.setattr(nvml_library, "time", SimpleNamespace(monotonic=lambda: later))
     driver.set(GPU, fan=45)
     assert (await read_one(source)).fan_speed == 45.0
 
@@ -215,8 +216,8 @@ async def test_while_a_gpu_is_lost_the_library_is_opened_anew_now_and_then(
     opened = driver.calls("init")
     await source.async_read()
     assert driver.calls("init") == opened
-    later = time.monotonic() + nvml.RENEW_LOST_AFTER
-    monkeypatch.setattr(nvml, "time", SimpleNamespace(monotonic=lambda: later))
+    later = time.monotonic() + nvml_library.RENEW_LOST_AFTER
+    monkeypatch.setattr(nvml_library, "time", SimpleNamespace(monotonic=lambda: later))
     closed = driver.calls("shutdown")
     await source.async_read()
     assert driver.calls("init") == opened + 1
@@ -274,7 +275,7 @@ async def test_the_driver_is_updated_under_us(
 
 
 async def test_without_a_library(monkeypatch: pytest.MonkeyPatch, source: NvmlSource) -> None:
-    monkeypatch.setattr(pynvml, "CDLL", fake.absent)
+    monkeypatch.setattr(nvml, "CDLL", fake.absent)
     assert await problem_of(source) is GpuProblem.NO_DRIVER
 
 
@@ -407,6 +408,28 @@ def test_driver_and_library_are_updated(tmp_path: Path) -> None:
     (tmp_path / "script.new").write_text(f"system gpus {GPU}\nsystem driver 570\nsystem init {fake.VERSION_MISMATCH}\n")
     said = alone(UPDATE, str(tmp_path), LD_LIBRARY_PATH=str(tmp_path), FAKE_NVML=str(tmp_path / "script"))
     assert said == ["550", *["gpu_driver_mismatch"] * 3, "570"]
+
+
+WITHOUT = (
+    IMPORT_ALONE
+    + """
+import asyncio
+from alone.gpu import GpuError, nvml
+
+def absent(name):
+    raise OSError(name)
+
+nvml.CDLL = absent
+try:
+    asyncio.run(nvml.NvmlSource().async_read())
+except GpuError as err:
+    print(err.problem, "pynvml" in sys.modules)
+"""
+)
+
+
+def test_without_a_library_the_binding_is_not_paid_for() -> None:
+    assert alone(WITHOUT) == ["gpu_no_driver False"]
 
 
 REAL = (
