@@ -31,7 +31,7 @@ class PictureFiles:
         It is not forced to the disk, as the commits of the database are not: a power cut may take the last moments,
         and `read` then tells by the size.
         """
-        path = self._path(picture_id)
+        path = self.path(picture_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.tmp")
         try:
@@ -44,7 +44,7 @@ class PictureFiles:
     def read(self, picture_id: int, size: int) -> bytes | None:
         """Return the file's bytes; None when it is gone or not of that size."""
         try:
-            jpeg = self._path(picture_id).read_bytes()
+            jpeg = self.path(picture_id).read_bytes()
         except FileNotFoundError:
             return None
         return jpeg if len(jpeg) == size else None
@@ -52,7 +52,7 @@ class PictureFiles:
     def remove(self, picture_id: int) -> None:
         """Remove the file, if it is there. One that resists is left to the next start: its row is gone already."""
         try:
-            self._path(picture_id).unlink(missing_ok=True)
+            self.path(picture_id).unlink(missing_ok=True)
         except OSError as err:
             _LOGGER.warning("Picture %s could not be removed yet: %s", picture_id, err.strerror)
 
@@ -68,7 +68,7 @@ class PictureFiles:
         for folder in self._folders():
             names = (_PICTURE.fullmatch(path.name) for path in folder.iterdir())
             found = {int(name[1]) for name in names if name}
-            yield {picture_id for picture_id in found if self._path(picture_id).parent == folder}
+            yield {picture_id for picture_id in found if self.path(picture_id).parent == folder}
 
     def set_aside(self) -> None:
         """Keep the pictures of a database that is gone: a new one would count from 1 again and overwrite them."""
@@ -82,5 +82,6 @@ class PictureFiles:
     def _folders(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if path.name.isdecimal() and path.is_dir()]
 
-    def _path(self, picture_id: int) -> Path:
+    def path(self, picture_id: int) -> Path:
+        """Return where a picture's file lies, if it is there."""
         return self._folder / f"{picture_id // PER_FOLDER:d}" / f"{picture_id:d}.jpg"

@@ -202,6 +202,10 @@ class Store:
         """Return how many bytes all pictures have."""
         return await self._async_read(queries.picture_bytes)
 
+    def picture_path(self, picture_id: int) -> Path:
+        """Return where a picture's file lies, if it is there."""
+        return self._files.path(picture_id)
+
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
         return await self._async_run(self._reader, partial(self._read_picture, picture_id))
