@@ -9,6 +9,8 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
+from benchmarks import verdicts
+from benchmarks.situations import SITUATIONS, STATES
 from custom_components.nemotron_security.analysis import Case, rules
 from custom_components.nemotron_security.models import (
     ANIMALS,
@@ -370,3 +372,35 @@ def test_every_label_has_a_kind() -> None:
     assert {rules.kind_of(label) for label in ANIMALS} == {rules.Kind.ANIMAL}
     assert rules.kind_of("person") is rules.Kind.PERSON
     assert rules.kind_of("backpack") is rules.Kind.OTHER
+
+
+BEYOND_THE_RULES = {
+    ("lamp_and_visitor", "asleep, alarm off"),
+    ("car_leaves", "away, armed, day"),
+    ("car_leaves", "vacation, day"),
+}
+"""Threats that the rules miss; docs/risk.md says why."""
+
+
+def test_table_of_situations_is_large_mixed_and_free_of_doubles() -> None:
+    threats = [situation for situation in SITUATIONS if situation.threat]
+    assert len(SITUATIONS) >= 60
+    assert 0.4 <= len(threats) / len(SITUATIONS) <= 0.5
+    assert len({(situation.scene, situation.state) for situation in SITUATIONS}) == len(SITUATIONS)
+    assert {situation.state for situation in SITUATIONS} == set(STATES)
+    assert verdicts.outdated() == [], "run: python -m benchmarks.verdicts"
+
+
+def test_situations() -> None:
+    scores = verdicts.judge_by_rules(verdicts.recorded())
+    wrong = {
+        (situation.scene, situation.state)
+        for situation, score in zip(SITUATIONS, scores, strict=True)
+        if (score >= 60) is not situation.threat
+    }
+    assert wrong == BEYOND_THE_RULES
+    recall, false_alarms, auroc = verdicts.quality(scores)
+    assert recall >= 0.9
+    assert false_alarms <= 0.05
+    row = f"| the rules alone | {recall:.2f} | {false_alarms:.2f} | {auroc:.2f} |"
+    assert row in _text().splitlines()

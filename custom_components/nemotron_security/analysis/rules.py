@@ -140,10 +140,10 @@ TABLE: Final = (
     Row("two_persons", Points(5, 0, 0, 0), "two at once", lambda facts: facts.persons == 2),  # noqa: PLR2004
     Row("group", Points(10, 0, 0, 0), "three or more at once", lambda facts: facts.persons > 2),  # noqa: PLR2004
     Row("private", Points(20, 6, 4, 0), "on private ground", _at(CameraView.PRIVATE)),
-    Row("public", Points(-15, -6, -4, -2), "on public ground", _at(CameraView.PUBLIC)),
+    Row("public", Points(-15, -9, -4, -2), "on public ground", _at(CameraView.PUBLIC)),
     Row(
         "entrance_by_day",
-        Points(-15, -6, -4, -2),
+        Points(-15, -9, -4, -2),
         "at an entrance by day",
         lambda facts: facts.view is CameraView.ENTRANCE and facts.by_day,
     ),
@@ -155,7 +155,7 @@ TABLE: Final = (
     Row("someone_home", Points(-5, -2, -2, -1), "someone is home", lambda facts: facts.house.anyone_home is True),
     Row(
         "arrived",
-        Points(-10, -6, -4, -2),
+        Points(-10, -8, -6, -2),
         "a resident has just come home",
         lambda facts: bool(facts.house.people_arrived),
     ),
