@@ -24,8 +24,8 @@ from ._report import Figures, run
 
 GPUS = 4
 READINGS = 300
-ROUNDS = 40
-ROUND = 0.1
+ROUNDS = 80
+ROUND = 0.05
 """Seconds."""
 
 
