@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import count, pairwise
+from itertools import count, cycle, pairwise
 from pathlib import Path
 import sqlite3
 from typing import Any, override
 
+from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
 from custom_components.nemotron_security.analysis import (
@@ -436,12 +437,15 @@ async def test_what_waited_or_was_under_way_is_judged_after_a_restart(scene: Sce
 
 
 async def test_what_was_told_just_before_the_stop_is_not_lost(scene: Scene, restart: Restart) -> None:
-    incident = await scene.opens(1)
+    scene.facts = {"alarm": "armed_night"}
     await scene.incidents.async_stop()
+    incident = await scene.opens(1)
     await scene.analyst.async_stop()
+    scene.clock.let_pass(1)
     again = await restart()
     await again.passes(5)
     assert await again.models_said(incident) == [70]
+    assert [case.house.alarm for case in again.analyzer.cases] == ["armed_night"]
 
 
 async def test_a_crash_between_answer_and_store_asks_once_more_and_stores_once(
@@ -640,6 +644,16 @@ async def test_an_outage_opens_the_breaker_and_loses_nobody(restart: Restart) ->
     assert scene.problems == [AnalysisProblem.UNREACHABLE, None]
 
 
+async def test_failures_between_answers_do_not_add_up(scene: Scene) -> None:
+    answers: Iterator[Answer] = cycle([down(), 50])
+    scene.analyzer.respond = lambda _: next(answers)
+    for number in range(6):
+        await scene.opens(number)
+        await scene.passes(MINUTE, step=5)
+    assert len(scene.analyzer.asked) == 12
+    assert (scene.states, scene.problems) == ([], [])
+
+
 async def test_a_trial_is_alone(restart: Restart) -> None:
     scene = await restart(replace(PLAIN, concurrency=4), respond=lambda _: down())
     for number in range(8):
@@ -744,3 +758,114 @@ async def test_the_backlog_says_how_many_wait_and_since_when(scene: Scene, clock
     await scene.settle()
     backlog = await scene.analyst.async_backlog()
     assert (backlog.waiting, backlog.oldest_due_at) == (1, begin + timedelta(seconds=3))
+
+
+# --- whatever happens -------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """What the analyzers of all scenes of a house ask."""
+
+    def __init__(self) -> None:
+        self.trouble: AnalysisProblem | None = None
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def respond(self) -> int:
+        await self.answers.wait()
+        if self.trouble:
+            raise AnalysisError(self.trouble)
+        return 70
+
+
+class World:
+    """A house in which things happen, to the server and to Home Assistant too."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = ScriptedClock()
+        self.server = Server()
+        self.numbers = count()
+        self.scene = self.make()
+
+    def make(self) -> Scene:
+        scene = Scene(self.store, self.clock, replace(PLAIN, calls_per_hour=10_000, concurrency=2))
+        scene.analyzer.respond = lambda _: self.server.respond()
+        return scene
+
+    async def begin_anew(self) -> None:
+        self.scene = self.make()
+        await self.scene.async_start()
+
+    async def open_incidents(self) -> list[Incident]:
+        return [incident for incident in await self.store.async_incidents() if incident.ended_at is None]
+
+    async def opens(self) -> None:
+        await self.scene.opens(next(self.numbers))
+
+    async def grows(self) -> None:
+        for incident in await self.open_incidents():
+            await self.store.async_save_incident(replace(incident, object_count=incident.object_count + 1))
+
+    async def ends(self) -> None:
+        for incident in (await self.open_incidents())[:2]:
+            await self.scene.ends(incident)
+
+    async def time_passes(self) -> None:
+        await self.scene.passes(4)
+
+    async def server_hangs(self) -> None:
+        self.server.answers.clear()
+
+    async def server_answers(self) -> None:
+        self.server.answers.set()
+        await asyncio.sleep(0)
+
+    async def server_fails(self) -> None:
+        self.server.trouble = AnalysisProblem.SERVER_ERROR
+
+    async def server_goes(self) -> None:
+        self.server.trouble = AnalysisProblem.UNREACHABLE
+
+    async def server_is_well(self) -> None:
+        self.server.trouble = None
+
+    async def stops(self) -> None:
+        await self.scene.async_stop()
+        await self.begin_anew()
+
+    async def crashes(self) -> None:
+        self.scene.crash()
+        await asyncio.sleep(0)
+        await self.begin_anew()
+
+
+EVENTS = [
+    *(World.opens, World.opens, World.grows, World.ends, World.time_passes, World.time_passes, World.time_passes),
+    *(World.server_hangs, World.server_answers, World.server_fails, World.server_goes, World.server_is_well),
+    *(World.stops, World.crashes),
+]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events=st.lists(st.sampled_from(EVENTS), max_size=25))
+async def test_whatever_happens_every_incident_is_judged_and_none_more_than_twice(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Callable[[World], Awaitable[None]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("house")
+    store = Store(f"sqlite:///{folder / 'security.db'}", folder / "pictures")
+    await store.async_open()
+    world = World(store)
+    await world.scene.async_start()
+    for event in [*events, World.server_is_well, World.server_answers]:
+        await event(world)
+    await world.scene.passes(30 * MINUTE, step=MINUTE)
+    for incident in await world.open_incidents():
+        await world.scene.ends(incident)
+    await world.scene.passes(30 * MINUTE, step=5 * MINUTE)
+    assert await world.scene.waiting() == 0
+    for incident in await store.async_incidents():
+        assert 1 <= len(await world.scene.models_said(incident)) <= 2
+        assert incident.analyzer == "scripted"
+    await world.scene.async_stop()
+    await store.async_close()

@@ -45,6 +45,7 @@ async def find(store: Store, text: str) -> list[int]:
         ("CAFÉ", "cafe\u0301"),
         ("\uff24\uff2f\uff2f\uff32\uff11\uff12", "door12"),
         ("ﬁre", "FIRE"),
+        ("\U0001d6a8\U0001d6a9", "αβ"),  # bold capitals of mathematics
         ("门口有一个陌生人", "陌生"),
         ("玄関にﾈｺがいる", "ネコ"),
         ("현관에 낯선 사람", "낯선"),
