@@ -164,6 +164,16 @@ async def test_preview(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     assert re.fullmatch(r"JPEG, 64x36 pixels, \d+ bytes", picture["image_url"]["url"])
 
 
+@pytest.mark.usefixtures("silent_worker", "socket_enabled")
+async def test_preview_is_of_what_the_model_can_take(hass: HomeAssistant) -> None:
+    server = {"analyzer": "nemotron", "url": "http://127.0.0.1:1", "model": "tiny"}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=server))
+    await async_report(hass, entry, online(at=NOW), frame(person(at=NOW), at=NOW), picture_of(1, at=NOW))
+    system, user = (await preview(hass))["messages"]
+    assert "It must match this JSON schema" in system["content"]
+    assert "Picture 1" not in user["content"]
+
+
 async def test_preview_of_no_incident(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     with pytest.raises(ServiceValidationError) as error:
         await preview(hass, 99)

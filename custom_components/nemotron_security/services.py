@@ -9,8 +9,11 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.service import async_register_admin_service
 import probatio as vol
 
+from .analysis import Capabilities
 from .analysis.briefing import house_then
+from .analysis.chat import with_schema
 from .analysis.prompt import preview
+from .analysis.schema import SCHEMA
 from .const import DOMAIN
 from .models import Feedback
 from .reviews import MAXIMUM_NOTE, async_review
@@ -54,7 +57,7 @@ async def _async_review_incident(call: ServiceCall) -> None:
 
 
 async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
-    """Return what a model would be told of an incident if it were asked now; sizes stand for the pictures."""
+    """Return what the model would be told of an incident if it were asked now; sizes stand for the pictures."""
     runtime = _runtime(call.hass)
     try:
         incident = await runtime.store.async_incident(call.data["incident_id"])
@@ -67,7 +70,11 @@ async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
             translation_key="events_unreadable",
             translation_placeholders={"detail": err.detail},
         ) from err
-    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, brief.pictures)
+    able = runtime.model_watch.model.capabilities if runtime.model_watch else Capabilities(schema=True, images=True)
+    pictures = brief.pictures if able.images else []
+    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, pictures)
+    if not able.schema:
+        messages = with_schema(messages, SCHEMA)
     return {"messages": messages}
 
 

@@ -167,7 +167,7 @@ class Briefing:
                     width=fitting.width,
                     height=fitting.height,
                     moment=moment,
-                    picture_id=picture.id if fitting.jpeg is jpeg else None,
+                    picture_id=picture.id,
                 )
             )
         return key_frames

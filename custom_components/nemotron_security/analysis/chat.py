@@ -182,8 +182,13 @@ class ChatModel:
             return request
         if self.capabilities.schema:
             return request | {"response_format": response_format(schema)}
-        system, *others = messages
-        return request | {"messages": [system | {"content": f"{system['content']}\n\n{in_words(schema)}"}, *others]}
+        return request | {"messages": with_schema(messages, schema)}
+
+
+def with_schema(messages: list[Message], schema: Mapping[str, Any]) -> list[Message]:
+    """Return the messages with the schema of the answer in words at the end of the system's."""
+    system, *others = messages
+    return [system | {"content": f"{system['content']}\n\n{in_words(schema)}"}, *others]
 
 
 def response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
