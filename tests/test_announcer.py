@@ -8,12 +8,20 @@ import time
 from typing import Any
 
 from homeassistant.core import Event, HomeAssistant
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+    async_fire_time_changed,
+)
 
+from custom_components.nemotron_security.announcer import DETECTION_INTERVAL
 from custom_components.nemotron_security.broadcasters import Message, MessageType, async_channels
 from custom_components.nemotron_security.const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
+from custom_components.nemotron_security.models import Detection
 from custom_components.nemotron_security.vision.messages import (
+    Box,
     CameraState,
     CameraStatus,
     DetectorState,
@@ -33,6 +41,31 @@ YARD = f"{CAMERA[:-1]}1"
 async def entry(hass: HomeAssistant, silent_worker: None) -> MockConfigEntry:
     """Two cameras, for whose worker the test speaks."""
     return await async_set_up(hass, make_entry(STREAM, {**STREAM, "stream_url": "rtsp://127.0.0.1:1/yard"}))
+
+
+class Listener:
+    """A client of the channel `events`."""
+
+    def __init__(self) -> None:
+        self.received: list[Message] = []
+
+    def wants(self, message: Message) -> bool:
+        return True
+
+    def send(self, message: Message) -> None:
+        self.received.append(message)
+
+    @property
+    def detections(self) -> list[int]:
+        """The ids of the detections so far."""
+        return [json.loads(m.data)["id"] for m in self.received if m.type is MessageType.DETECTION]
+
+
+@pytest.fixture
+def listener(hass: HomeAssistant, entry: MockConfigEntry) -> Listener:
+    client = Listener()
+    async_channels(hass).events.connect(client)
+    return client
 
 
 def lost(detail: str = "") -> CameraState:
@@ -121,6 +154,60 @@ async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistan
     assert (data["object_type"], data["confidence"], data["track_id"]) == ("person", 0.9, 1)
     assert (data["bbox_x"], data["bbox_y"], data["bbox_width"], data["bbox_height"]) == (100, 200, 80, 220)
     assert data["incident_id"] == on_bus[2].data["incident_id"]
+
+
+def a_detection(number: int, track_id: int = 1) -> Detection:
+    return Detection(
+        id=number,
+        incident_id=None,
+        track_id=track_id,
+        camera_id=CAMERA,
+        object_type="person",
+        confidence=0.9,
+        detected_at=dt_util.utcnow(),
+        box=Box(1.0, 2.0, 3.0, 4.0),
+        frame_width=1280,
+        frame_height=720,
+    )
+
+
+async def test_detections_that_follow_soon_are_delivered_together(
+    hass: HomeAssistant, entry: MockConfigEntry, listener: Listener
+) -> None:
+    announcer = entry.runtime_data.announcer
+    announcer.detections_stored([a_detection(1)])
+    assert listener.detections == [1], "the first one does not wait"
+    announcer.detections_stored([a_detection(2), a_detection(3)])
+    announcer.detections_stored([a_detection(4)])
+    assert listener.detections == [1]
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=DETECTION_INTERVAL))
+    assert listener.detections == [1, 2, 3, 4]
+    # After a pause without any, the next does not wait either.
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=3 * DETECTION_INTERVAL))
+    announcer.detections_stored([a_detection(5)])
+    assert listener.detections == [1, 2, 3, 4, 5]
+
+
+async def test_detections_come_before_what_is_told_of_their_incident_next(
+    hass: HomeAssistant, entry: MockConfigEntry, listener: Listener
+) -> None:
+    announcer = entry.runtime_data.announcer
+    announcer.detections_stored([a_detection(1)])
+    announcer.detections_stored([a_detection(2)])
+    now = time.time()
+    await async_report(hass, entry, online(), *[frame(person(at=now + n, since=now), at=now + n) for n in range(2)])
+    types = [message.type for message in listener.received]
+    assert types[:3] == [MessageType.DETECTION, MessageType.DETECTION, MessageType.NEW_EVENT]
+
+
+async def test_detections_that_are_held_are_not_lost_at_the_end(
+    hass: HomeAssistant, entry: MockConfigEntry, listener: Listener
+) -> None:
+    announcer = entry.runtime_data.announcer
+    announcer.detections_stored([a_detection(1)])
+    announcer.detections_stored([a_detection(2)])
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert listener.detections == [1, 2]
 
 
 async def test_camera_status_on_the_bus(hass: HomeAssistant, entry: MockConfigEntry) -> None:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.event import async_call_later
 
 from .analysis.analyst import Analyst
 from .broadcasters import (
@@ -23,6 +25,8 @@ from .models import CameraFigures, CameraHealth, Detection, Incident, PipelineFi
 from .store import StoreError
 
 ISSUE_STORE = "store"
+DETECTION_INTERVAL = 0.2
+"""Seconds between two deliveries of detections: those of all cameras go together, which costs each client less."""
 BUS_DETECTION_INTERVAL = 1.0
 """Seconds between two detections of one camera on the bus: the recorder keeps every event."""
 
@@ -47,6 +51,9 @@ class Announcer:
         self._issues = issues
         self._cameras = cameras
         self._analysts = analysts
+        self._held: list[Detection] = []
+        """Detections that wait for the next delivery."""
+        self._pause: CALLBACK_TYPE | None = None
         self._on_bus_at: dict[str, float] = {}
         self._pipeline = PipelineStatus()
 
@@ -56,8 +63,17 @@ class Announcer:
         return self._pipeline
 
     @callback
+    def async_stop(self) -> None:
+        """Deliver what is held."""
+        self._deliver_held()
+        if self._pause is not None:
+            self._pause()
+            self._pause = None
+
+    @callback
     def incident_started(self, incident: Incident) -> None:
         """Announce a new incident."""
+        self._deliver_held()
         self._events.broadcast_new_event(incident)
         self._tell_house(IncidentChange.STARTED, incident)
         for analyst in self._analysts:
@@ -66,12 +82,14 @@ class Announcer:
     @callback
     def incident_updated(self, incident: Incident) -> None:
         """Announce a notable change."""
+        self._deliver_held()
         self._events.broadcast_event_updated(incident)
         self._tell_house(IncidentChange.UPDATED, incident)
 
     @callback
     def incident_ended(self, incident: Incident) -> None:
         """Announce the end, with what is known by then."""
+        self._deliver_held()
         self._events.broadcast_event_updated(incident)
         self._tell_house(IncidentChange.ENDED, incident)
         for analyst in self._analysts:
@@ -86,13 +104,27 @@ class Announcer:
 
     @callback
     def detections_stored(self, detections: Sequence[Detection]) -> None:
-        """Announce detections: every one on the websocket, one a second and camera on the bus."""
+        """Announce detections: every one on the websocket, soon, and one a second and camera on the bus."""
+        self._held += detections
+        if self._pause is None:
+            self._deliver_and_pause()
         for detection in detections:
-            self._events.broadcast_detection(detection)
             seen_at = detection.detected_at.timestamp()
             if abs(seen_at - self._on_bus_at.get(detection.camera_id, 0.0)) >= BUS_DETECTION_INTERVAL:
                 self._on_bus_at[detection.camera_id] = seen_at
                 self._fire(EVENT_DETECTION, detection_payload(detection))
+
+    @callback
+    def _deliver_and_pause(self, _now: datetime | None = None) -> None:
+        """Deliver what is held, and gather what comes soon after it."""
+        self._pause = async_call_later(self._hass, DETECTION_INTERVAL, self._deliver_and_pause) if self._held else None
+        self._deliver_held()
+
+    def _deliver_held(self) -> None:
+        """Deliver the detections so far: they come before what is announced of their incidents next."""
+        held, self._held = self._held, []
+        for detection in held:
+            self._events.broadcast_detection(detection)
 
     @callback
     def store_failed(self, error: StoreError) -> None:

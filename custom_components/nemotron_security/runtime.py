@@ -166,6 +166,7 @@ class Runtime:
             await analyst.async_stop()
         if self.model_watch is not None:
             await self.model_watch.async_stop()
+        self.announcer.async_stop()
         await self.store.async_close()
         for camera_id in self.cameras:
             self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
