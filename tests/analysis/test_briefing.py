@@ -19,6 +19,7 @@ from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.models import (
     Box,
     CameraView,
+    Detection,
     Feedback,
     Floor,
     House,
@@ -168,6 +169,28 @@ async def test_key_frames(home: Home) -> None:
     assert len((await home.briefing.async_brief(incident, HOUSE)).pictures) == 1
     home.set_options(key_frames=0)
     assert (await home.briefing.async_brief(incident, HOUSE)).pictures == []
+
+
+async def test_ways(home: Home) -> None:
+    incident = await home.incident()
+    sights = [
+        Detection(
+            id=0,
+            incident_id=incident.id,
+            track_id=track_id,
+            camera_id="door",
+            object_type="person",
+            confidence=0.9,
+            detected_at=NOW + timedelta(seconds=second),
+            box=Box(0, 0, size, size),
+            frame_width=1280,
+            frame_height=720,
+        )
+        for track_id, second, size in ((1, 0, 50), (2, 0.5, 99), (1, 1, 300), (1, 2, 200))
+    ]
+    await home.store.async_add_detections(sights)
+    found = (await home.briefing.async_brief(incident, HOUSE)).case.ways
+    assert {track_id: (way.first.box.width, way.closest.box.width) for track_id, way in found.items()} == {1: (50, 300)}
 
 
 async def test_damaged_picture_is_left_out(home: Home, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, Self
 
-from ..models import Assessment, CameraView, Feedback, Floor, House, Incident, Topic, Track
+from ..models import Assessment, CameraView, Detection, Feedback, Floor, House, Incident, Topic, Track
 
 __all__ = [
     "AnalysisError",
@@ -19,6 +19,7 @@ __all__ = [
     "KeyFrame",
     "PastFeedback",
     "Place",
+    "Way",
 ]
 
 
@@ -34,6 +35,16 @@ class Place:
 
 
 NOWHERE: Final = Place()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a track went through the picture."""
+
+    first: Detection
+    """Where it was first seen."""
+    closest: Detection
+    """Where it was largest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +82,8 @@ class Case:
     view: CameraView | None = None
     """What the camera looks at; null when the owner does not say."""
     place: Place = NOWHERE
+    ways: Mapping[int, Way] = field(default_factory=dict)
+    """By the ids of the tracks of which more than one sight is stored."""
     earlier: tuple[Earlier, ...] = ()
     """The last incidents here and nearby, the newest first."""
     feedback: tuple[PastFeedback, ...] = ()

@@ -1,7 +1,7 @@
 """Gathers all that an analyzer is given of an incident: the case and its key frames, as the user's settings want it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -22,9 +22,9 @@ from ..const import (
     DOMAIN,
     SUBENTRY_CAMERA,
 )
-from ..models import CameraView, Floor, House, Incident, IncidentFilter, Topic, Track
+from ..models import CameraView, Detection, Feedback, Floor, House, Incident, IncidentFilter, Topic, Track
 from ..store import Store
-from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place
+from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
@@ -93,6 +93,7 @@ class Briefing:
                 started_at=incident.started_at,
                 tracks=tracks,
                 house=house,
+                ways=ways(await self._store.async_detections(incident.id)),
             )
         )
         return Brief(await self._async_completed(case, incident), await self._async_pictures(incident.id, tracks))
@@ -112,9 +113,12 @@ class Briefing:
         )
 
     async def _async_reviewed(self, incident: Incident) -> list[Incident]:
-        """Return incidents with something in common on which somebody said something."""
-        wanted = IncidentFilter(reviewed=True, labels=frozenset(incident.labels))
-        return await self._store.async_incidents(wanted, limit=MOST_LOOKED_AT)
+        """Return incidents with something in common on which somebody said something, the newest first."""
+        found: list[Incident] = []
+        for feedback in Feedback:
+            wanted = IncidentFilter(feedback=feedback, labels=frozenset(incident.labels))
+            found += await self._store.async_incidents(wanted, limit=MOST_LOOKED_AT)
+        return sorted(found, key=lambda other: other.id, reverse=True)
 
     async def _async_earlier(self, incident: Incident, here: Place) -> tuple[Earlier, ...]:
         cameras = frozenset({incident.camera_id, *self._nearby(incident.camera_id, here)})
@@ -171,6 +175,18 @@ class Briefing:
                 )
             )
         return key_frames
+
+
+def ways(detections: Sequence[Detection]) -> dict[int, Way]:
+    """Return how each track went through the picture, of the sights that are stored in the order of their times."""
+    sights: dict[int, list[Detection]] = {}
+    for detection in detections:
+        sights.setdefault(detection.track_id, []).append(detection)
+    return {
+        track_id: Way(first=seen[0], closest=max(seen, key=lambda sight: sight.box.area))
+        for track_id, seen in sights.items()
+        if len(seen) > 1
+    }
 
 
 def _is_near(one: Place, other: Place) -> bool:

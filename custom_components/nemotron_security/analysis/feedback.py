@@ -9,8 +9,8 @@ from typing import Final
 from ..models import Feedback, Incident
 from . import PastFeedback
 
-MOST_LOOKED_AT: Final = 200
-"""Reviewed incidents that are compared, the newest."""
+MOST_LOOKED_AT: Final = 100
+"""Incidents of each mark that are compared, the newest."""
 MOST_TOLD: Final = 4
 SIMILAR: Final = 0.5
 """From here on two incidents are similar; 1 is the same."""

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import re
 from typing import Any, Final
 
-from ..models import CameraView, Feedback, House, Opening, Topic, Track, Visit
+from ..models import Box, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
 from ..vision.redact import redact
-from . import Case, Earlier, KeyFrame, PastFeedback
+from . import Case, Earlier, KeyFrame, PastFeedback, Way
 from .chat import picture_part
 
 SYSTEM: Final = """\
@@ -90,7 +90,7 @@ def _lines(case: Case) -> Iterator[str]:
     yield f"Began: {case.started_at.astimezone(zone.tzinfo):%A, %d %B %Y, %H:%M:%S} local time"
     yield "Detected objects:"
     for track in case.tracks[:MOST_TRACKS]:
-        yield f"- {_track(track, zone)}"
+        yield f"- {_track(track, zone)}{_way(track, case.ways.get(track.track_id), zone)}"
     if len(case.tracks) > MOST_TRACKS:
         yield f"- and {len(case.tracks) - MOST_TRACKS} more"
     yield "The house:"
@@ -125,10 +125,25 @@ def _track(track: Track, zone: datetime) -> str:
     )
 
 
-def _place(track: Track) -> str:
+def _way(track: Track, way: Way | None, zone: datetime) -> str:
+    if way is None:
+        return ""
+    across = (_middle(track.box) - _middle(way.first.box)) / max(1, track.frame_width)
+    closest = way.closest.box.height / max(1, way.closest.frame_height)
+    return (
+        f"; first at {_place(way.first)}, closest at {_clock(way.closest.detected_at, zone)} with {closest:.0%} of its "
+        f"height; went {abs(across):.0%} of its width to the {'right' if across > 0 else 'left'}"
+    )
+
+
+def _middle(box: Box) -> float:
+    return (box.left + box.right) / 2
+
+
+def _place(sight: Track | Detection) -> str:
     """Say where in the picture an object is: a box in pixels tells a model less."""
-    box, width, height = track.box, max(1, track.frame_width), max(1, track.frame_height)
-    across = _third((box.left + box.right) / 2 / width, "left", "middle", "right")
+    box, width, height = sight.box, max(1, sight.frame_width), max(1, sight.frame_height)
+    across = _third(_middle(box) / width, "left", "middle", "right")
     down = _third((box.top + box.bottom) / 2 / height, "top", "centre", "bottom")
     return f"the {down} {across} of the picture, {box.height / height:.0%} of its height"
 
