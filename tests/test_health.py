@@ -5,13 +5,15 @@ import time
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.nemotron_security.analysis.breaker import BreakerState
 from custom_components.nemotron_security.broadcasters import PartState
 from custom_components.nemotron_security.const import DOMAIN
-from custom_components.nemotron_security.health import BEATS
+from custom_components.nemotron_security.health import BEATS, QUEUE_INTERVAL
 from custom_components.nemotron_security.models import ConnectionQuality
 from custom_components.nemotron_security.runtime import FAILED_STARTS
 from custom_components.nemotron_security.vision.messages import (
@@ -25,7 +27,7 @@ from custom_components.nemotron_security.vision.messages import (
     WorkerLost,
 )
 
-from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, make_entry, online
+from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, async_until, frame, make_entry, online, person
 
 pytestmark = pytest.mark.usefixtures("silent_worker")
 
@@ -171,3 +173,30 @@ async def test_figures_on_the_system_channel(
     await other.send_json_auto_id({"type": "nemotron_security/system/subscribe", "types": ["camera_stats"]})
     assert (await other.receive_json())["success"]
     assert (await other.receive_json())["event"]["data"] == told[2]["data"]
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_what_waits_for_a_model(hass: HomeAssistant) -> None:
+    server = {"analyzer": "nemotron", "url": "http://127.0.0.1:1", "model": "nano"}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=server))
+    health = entry.runtime_data.health
+    assert (health.data.waiting, health.data.oldest_waiting, health.data.breaker) == (0, None, "closed")
+    registry = er.async_get(hass)
+    assert registry.async_get_entity_id("sensor", DOMAIN, f"{entry.entry_id}_model_state")
+    now = time.time()
+    await async_report(hass, entry, online(), *[frame(person(at=now + n, since=now), at=now + n) for n in range(2)])
+    async_fire_time_changed(hass, dt_util.utcnow() + QUEUE_INTERVAL)
+    await async_until(lambda: health.data.waiting == 1)
+    assert health.data.oldest_waiting is not None
+    health.async_handle_breaker(BreakerState.OPEN)
+    entity_id = registry.async_get_entity_id("sensor", DOMAIN, f"{entry.entry_id}_model_state")
+    assert entity_id
+    state = hass.states.get(entity_id)
+    assert state
+    assert state.state == "open"
+
+
+async def test_without_a_model_nothing_waits(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    figures = entry.runtime_data.health.data
+    assert (figures.waiting, figures.oldest_waiting, figures.breaker) == (None, None, None)
+    assert not er.async_get(hass).async_get_entity_id("sensor", DOMAIN, f"{entry.entry_id}_model_state")

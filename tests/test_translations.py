@@ -24,6 +24,7 @@ from custom_components.nemotron_security import (
     switch,
 )
 from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis.breaker import BreakerState
 from custom_components.nemotron_security.analysis.probe import ModelProblem
 from custom_components.nemotron_security.coordinator import IncidentChange
 from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
@@ -94,6 +95,7 @@ def test_states() -> None:
     assert set(entities["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
     assert set(ICONS["entity"]["sensor"]["last_risk_level"]["state"]) == set(RiskLevel)
     assert set(entities["sensor"]["connection_quality"]["state"]) == set(ConnectionQuality)
+    assert set(entities["sensor"]["model_state"]["state"]) == set(BreakerState)
     assert set(entities["sensor"]["gpu_throttle_reason"]["state"]) == set(ThrottleReason)
     attributes = entities["event"]["incident"]["state_attributes"]
     assert set(attributes["event_type"]["state"]) == set(IncidentChange)

@@ -13,6 +13,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
+from .analysis.analyst import Analyst
+from .analysis.breaker import BreakerState
 from .const import DOMAIN
 from .models import CameraFigures, CameraStatus, PipelineFigures
 from .quality import ConnectionLog
@@ -27,6 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 BEATS: Final = 10
 """Heartbeats, of one a second, that figures are averaged over."""
 STORAGE_INTERVAL: Final = timedelta(minutes=5)
+QUEUE_INTERVAL: Final = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
         entry: NemotronSecurityConfigEntry,
         store: Store,
         *,
+        analyst: Analyst | None,
         infers: Callable[[], bool],
         on_camera: Callable[[CameraFigures], None],
     ) -> None:
@@ -58,24 +62,36 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
             hass: Home Assistant.
             entry: the config entry.
             store: what is asked how large it is.
+            analyst: whoever lets a model judge, if somebody does; its queue is looked at.
             infers: says whether a detector runs.
             on_camera: is told each camera's figures.
         """
         super().__init__(hass, _LOGGER, config_entry=entry, name=f"{DOMAIN} pipeline")
         self.data = PipelineFigures()
         self._store = store
+        self._analyst = analyst
         self._infers = infers
         self._on_camera = on_camera
         self._cameras: dict[str, _Camera] = {}
         self._beats: list[Heartbeat] = []
         self._workers = 0
 
+    @property
+    def has_model(self) -> bool:
+        """Whether a model judges, besides the rules."""
+        return self._analyst is not None
+
     async def async_start(self) -> None:
-        """Look at the disk, now and then again."""
+        """Look at the disk and at what waits for a model, now and then again."""
         self.config_entry.async_on_unload(
             async_track_time_interval(self.hass, self._async_look_at_disk, STORAGE_INTERVAL, cancel_on_shutdown=True)
         )
         await self._async_look_at_disk()
+        if self._analyst is not None:
+            self.config_entry.async_on_unload(
+                async_track_time_interval(self.hass, self._async_look_at_queue, QUEUE_INTERVAL, cancel_on_shutdown=True)
+            )
+            await self._async_look_at_queue()
 
     @callback
     def async_handle_status(self, camera_id: str, status: CameraStatus) -> None:
@@ -116,6 +132,11 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
             for camera in self._cameras.values():
                 camera.reports.clear()
 
+    @callback
+    def async_handle_breaker(self, state: BreakerState) -> None:
+        """Take whether the model is called."""
+        self.async_set_updated_data(replace(self.data, breaker=state))
+
     def _camera(self, camera_id: str) -> _Camera:
         if camera_id not in self._cameras:
             self._cameras[camera_id] = _Camera(ConnectionLog(time.monotonic()))
@@ -153,6 +174,19 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
             pictures = None
         used = None if database is None or pictures is None else database + pictures
         self.async_set_updated_data(replace(self.data, storage_used=used, disk_free=free))
+
+    async def _async_look_at_queue(self, _now: datetime | None = None) -> None:
+        assert self._analyst is not None
+        breaker = self._analyst.breaker
+        try:
+            backlog = await self._analyst.async_backlog()
+        except StoreError:
+            figures = replace(self.data, breaker=breaker, waiting=None, oldest_waiting=None)
+        else:
+            age = (datetime.now(UTC) - backlog.oldest_due_at).total_seconds() if backlog.oldest_due_at else None
+            waited = None if age is None else max(0.0, age)
+            figures = replace(self.data, breaker=breaker, waiting=backlog.waiting, oldest_waiting=waited)
+        self.async_set_updated_data(figures)
 
 
 def _camera_figures(camera_id: str, camera: _Camera) -> CameraFigures:

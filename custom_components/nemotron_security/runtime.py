@@ -13,6 +13,7 @@ from homeassistant.helpers import device_registry as dr
 
 from .analysis import AnalysisProblem, Analyzer, Case, rules
 from .analysis.analyst import Analyst
+from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
 from .analysis.context import HouseWatch
 from .analysis.nemotron import NemotronAnalyzer
@@ -106,9 +107,17 @@ class Runtime:
                     self.house.read,
                     self.briefing,
                     on_problem=self._handle_analyzer_problem,
+                    on_breaker=self._handle_breaker,
                 )
             )
-        self.health = PipelineHealth(hass, entry, store, infers=self._infers, on_camera=self._handle_camera_figures)
+        self.health = PipelineHealth(
+            hass,
+            entry,
+            store,
+            analyst=next(iter(self._analysts), None),
+            infers=self._infers,
+            on_camera=self._handle_camera_figures,
+        )
         self.gpus = GpuMonitor(
             hass,
             entry,
@@ -290,6 +299,10 @@ class Runtime:
             self._entry.async_start_reauth(self._hass)
         elif self.model_watch is not None and problem is not AnalysisProblem.RATE_LIMITED:
             self.model_watch.async_doubt()
+
+    @callback
+    def _handle_breaker(self, state: BreakerState) -> None:
+        self.health.async_handle_breaker(state)
 
     # --- the worker's reports ---------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from homeassistant.const import EntityCategory, UnitOfInformation, UnitOfTime
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .analysis.breaker import BreakerState
 from .entity import CameraBoundEntity, PipelineEntity, async_add_to_each_camera
 from .gpu_entities import async_add_gpu_sensors
 from .models import ANIMALS, PERSONS, VEHICLES, CameraFigures, ConnectionQuality, PipelineFigures, RiskLevel, count_of
@@ -123,6 +124,8 @@ class PipelineSensorDescription(SensorEntityDescription):
 
     value_fn: Callable[[PipelineFigures], float | str | None]
     entity_category: EntityCategory | None = EntityCategory.DIAGNOSTIC
+    of_model: bool = False
+    """Only there where a model judges."""
 
 
 PIPELINE_SENSORS = (
@@ -173,6 +176,29 @@ PIPELINE_SENSORS = (
         value_fn=lambda figures: figures.worker_restarts,
     ),
     PipelineSensorDescription(
+        key="model_state",
+        device_class=SensorDeviceClass.ENUM,
+        options=list(BreakerState),
+        value_fn=lambda figures: figures.breaker,
+        of_model=True,
+    ),
+    PipelineSensorDescription(
+        key="waiting_incidents",
+        state_class=SensorStateClass.MEASUREMENT,
+        value_fn=lambda figures: figures.waiting,
+        of_model=True,
+    ),
+    PipelineSensorDescription(
+        key="oldest_waiting",
+        device_class=SensorDeviceClass.DURATION,
+        state_class=SensorStateClass.MEASUREMENT,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        suggested_display_precision=0,
+        entity_registry_enabled_default=False,
+        value_fn=lambda figures: figures.oldest_waiting,
+        of_model=True,
+    ),
+    PipelineSensorDescription(
         key="storage_used",
         device_class=SensorDeviceClass.DATA_SIZE,
         state_class=SensorStateClass.MEASUREMENT,
@@ -201,7 +227,11 @@ async def async_setup_entry(
 ) -> None:
     """Add the pipeline's sensors, and those of every camera and GPU, also of those added later."""
     health = entry.runtime_data.health
-    async_add_entities(PipelineSensor(health, description) for description in PIPELINE_SENSORS)
+    async_add_entities(
+        PipelineSensor(health, description)
+        for description in PIPELINE_SENSORS
+        if health.has_model or not description.of_model
+    )
     async_add_to_each_camera(
         entry, async_add_entities, lambda camera: [CameraSensor(camera, description) for description in SENSORS]
     )
