@@ -335,6 +335,32 @@ async def test_reauth(hass: HomeAssistant, server: FaultyServer) -> None:
     assert entry.data["capabilities"]["images"] is True
 
 
+@pytest.mark.parametrize("images", [True, False])
+async def test_ai_task_entity(hass: HomeAssistant, *, images: bool) -> None:
+    hass.states.async_set("ai_task.judge", "unknown", {"supported_features": 3 if images else 1})
+    hass.states.async_set("ai_task.painter", "unknown", {"supported_features": 4})
+    result = await answer(hass, await start(hass), analyzer="ai_task")
+    for wrong in ("ai_task.painter", "ai_task.absent"):
+        result = await answer(hass, result, ai_task_entity=wrong)
+        assert result["errors"] == {"ai_task_entity": "no_ai_task"}
+        assert suggested(result, "ai_task_entity") == wrong
+    result = await answer(hass, result, ai_task_entity="ai_task.judge")
+    assert shown_capabilities(result) == {"schema": True, "images": images}
+    assert result["description_placeholders"]["model"] == "ai_task.judge"
+    result = await answer(hass, result)
+    assert result["data"] == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+
+
+async def test_reconfigure_to_an_ai_task_entity(hass: HomeAssistant) -> None:
+    hass.states.async_set("ai_task.judge", "unknown", {"supported_features": 3})
+    entry = nemotron_entry(hass)
+    result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
+    await answer(hass, await answer(hass, result, ai_task_entity="ai_task.judge"))
+    assert entry.data == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
+    assert suggested(result, "ai_task_entity") == "ai_task.judge"
+
+
 async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
     entry = nemotron_entry(hass)
     result = await hass.config_entries.options.async_init(entry.entry_id)

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "custom_components" / "nemotron_security"
 NAME = "custom_components.nemotron_security"
 FILES = sorted(PACKAGE.rglob("*.py"))
-PLATFORMS = {"binary_sensor", "camera", "event", "image", "sensor", "switch"}
+PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
 FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const"}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from custom_components.nemotron_security import (
+    ai_task,
     binary_sensor,
     camera,
     checks,
@@ -39,6 +40,7 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 
 # By platform, the keys of the entities that the code makes.
 ENTITIES = {
+    "ai_task": {"model"},
     "binary_sensor": {description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)},
     "camera": {"live"},
     "event": {"incident"},
@@ -142,7 +144,7 @@ def raised_keys() -> Iterator[tuple[str, set[str]]]:
 def test_exceptions() -> None:
     raised = dict(raised_keys())
     exceptions = TRANSLATIONS["exceptions"]
-    assert set(exceptions) == {*raised, *StoreProblem}
+    assert set(exceptions) == {*raised, *StoreProblem, *ai_task.FAILURES.values()}
     for key, given in raised.items():
         assert set(PLACEHOLDER.findall(exceptions[key]["message"])) <= given, key
     for problem in StoreProblem:
@@ -152,7 +154,7 @@ def test_exceptions() -> None:
 def test_selectors() -> None:
     selectors = {name: set(selector["options"]) for name, selector in TRANSLATIONS["selector"].items()}
     assert selectors == {
-        "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON},
+        "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON, const.ANALYZER_AI_TASK},
         "source": set(config_flow.SOURCES),
         "label": set(config_flow.SECURITY_LABELS),
         "floor": set(Floor),
@@ -182,6 +184,7 @@ FORMS = {
     ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
     ("config", "nemotron"): schema_keys(config_flow.NEMOTRON_SCHEMA),
     ("config", "model"): {const.CONF_ANALYZER_MODEL},
+    ("config", "ai_task"): schema_keys(config_flow.AI_TASK_SCHEMA),
     ("config", "capabilities"): schema_keys(
         config_flow._capabilities_schema(Capabilities(schema=True, images=True, context_length=1))
     ),

@@ -5,7 +5,7 @@ from pathlib import Path
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady
-from homeassistant.helpers import config_validation as cv, device_registry as dr
+from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er
 from homeassistant.helpers.typing import ConfigType
 
 from . import http_api, services, websocket_api
@@ -51,8 +51,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
 
     # Home Assistant does not unload entries when it stops.
     entry.async_on_unload(hass.bus.async_listen_once(EVENT_HOMEASSISTANT_STOP, stop))
+    _forget_task(hass, entry)
     await runtime.async_start()
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    await hass.config_entries.async_forward_entry_setups(entry, _platforms(runtime))
     entry.async_on_unload(entry.add_update_listener(_async_entry_changed))
     entry.async_on_unload(async_follow_renames(hass, entry))
     return True
@@ -60,7 +61,20 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
 
 async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
     """Remove the entities; what runs is stopped by the entry itself."""
-    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    return await hass.config_entries.async_unload_platforms(entry, _platforms(entry.runtime_data))
+
+
+def _forget_task(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:
+    """Remove the AI Task entity of a model that we no longer ask."""
+    registry = er.async_get(hass)
+    entity_id = registry.async_get_entity_id(Platform.AI_TASK, DOMAIN, f"{entry.entry_id}_ai_task")
+    if entity_id is not None and entry.runtime_data.model_watch is None:
+        registry.async_remove(entity_id)
+
+
+def _platforms(runtime: Runtime) -> list[Platform]:
+    """Return the platforms that have something to show: tasks only where we ask a model ourselves."""
+    return PLATFORMS if runtime.model_watch is None else [*PLATFORMS, Platform.AI_TASK]
 
 
 async def async_remove_config_entry_device(

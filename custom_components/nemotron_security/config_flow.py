@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, override
 from urllib.parse import urlsplit
 
+from homeassistant.components.ai_task import DOMAIN as AI_TASK_DOMAIN
 from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_CONTROL_PANEL_DOMAIN
 from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
 from homeassistant.config_entries import (
@@ -41,6 +42,7 @@ from homeassistant.loader import async_get_integration
 import probatio as vol
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.ai_task import capabilities_of
 from .analysis.chat import OfferedModel
 from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
@@ -58,8 +60,10 @@ from .checks import (
     url_problem,
 )
 from .const import (
+    ANALYZER_AI_TASK,
     ANALYZER_NEMOTRON,
     ANALYZER_RULES,
+    CONF_AI_TASK_ENTITY,
     CONF_ALARM_PANEL,
     CONF_ANALYZER,
     CONF_ANALYZER_KEY,
@@ -152,7 +156,7 @@ def _seconds(minimum: int, maximum: int) -> NumberSelector:
     )
 
 
-ANALYZER_SELECTOR = _select((ANALYZER_RULES, ANALYZER_NEMOTRON), "analyzer")
+ANALYZER_SELECTOR = _select((ANALYZER_RULES, ANALYZER_NEMOTRON, ANALYZER_AI_TASK), "analyzer")
 PASSWORD_SELECTOR = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
 
 USER_SCHEMA = vol.Schema(
@@ -168,6 +172,9 @@ NEMOTRON_SCHEMA = vol.Schema(
         vol.Optional(CONF_ANALYZER_KEY): PASSWORD_SELECTOR,
         vol.Optional(CONF_ANALYZER_MODEL): TextSelector(),
     }
+)
+AI_TASK_SCHEMA = vol.Schema(
+    {vol.Required(CONF_AI_TASK_ENTITY): EntitySelector(EntitySelectorConfig(filter=[{"domain": AI_TASK_DOMAIN}]))}
 )
 REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
 FOUND = BooleanSelector({"read_only": True})
@@ -241,6 +248,8 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
         self._server: dict[str, Any] = {}
         self._offered: list[OfferedModel] | None = None
         self._capabilities = Capabilities()
+        self._settings: dict[str, Any] = {}
+        """What is saved once it was shown what the model can do."""
         self._trial: asyncio.Task[str] | None = None
 
     @staticmethod
@@ -285,6 +294,8 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_chosen(self, analyzer: str) -> ConfigFlowResult:
         if analyzer == ANALYZER_NEMOTRON:
             return await self.async_step_nemotron()
+        if analyzer == ANALYZER_AI_TASK:
+            return await self.async_step_ai_task()
         return self._finish({CONF_ANALYZER: ANALYZER_RULES})
 
     async def async_step_nemotron(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -293,6 +304,16 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             self._server = self._with_kept_key(user_input)
             return await self._async_tried("nemotron", user_input)
         return self._show_tried("nemotron", NEMOTRON_SCHEMA, self._present_server)
+
+    async def async_step_ai_task(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask which of Home Assistant's AI Task entities judges."""
+        if user_input is not None:
+            entity_id = user_input[CONF_AI_TASK_ENTITY]
+            if capabilities := capabilities_of(self.hass.states.get(entity_id)):
+                self._settings = {CONF_ANALYZER: ANALYZER_AI_TASK, CONF_AI_TASK_ENTITY: entity_id}
+                return self._show_capabilities(entity_id, capabilities)
+            self._form, self._typed, self._errors = "ai_task", user_input, {CONF_AI_TASK_ENTITY: "no_ai_task"}
+        return self._show_tried("ai_task", AI_TASK_SCHEMA, self._present_server)
 
     async def async_step_model(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask which of the server's models judges; of a server without a list, its name."""
@@ -366,24 +387,34 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             self._capabilities = await async_probe(server, find(offered, name))
         except AnalysisError as err:
             return self._failed(PROBE_ERRORS.get(err.kind, "not_compatible"))
-        return "capabilities"
+        return "tried"
 
     def _failed(self, error: str, field: str | None = None) -> str:
         """Keep why what was typed cannot be used, for the form where it was; returns that form."""
         self._errors = {field or ERROR_FIELDS.get(error, "base"): error}
         return self._form
 
-    async def async_step_capabilities(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show what the model was seen to do, and save it."""
-        if user_input is None and self.source != SOURCE_REAUTH:
-            return self.async_show_form(
-                step_id="capabilities",
-                data_schema=_capabilities_schema(self._capabilities),
-                description_placeholders={"model": self._server[CONF_ANALYZER_MODEL]},
-            )
-        return self._finish(
-            {CONF_ANALYZER: ANALYZER_NEMOTRON, **self._server, CONF_CAPABILITIES: self._capabilities.as_data()}
+    async def async_step_tried(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show what the model was seen to do; a new key needs no look at it."""
+        self._settings = {
+            CONF_ANALYZER: ANALYZER_NEMOTRON,
+            **self._server,
+            CONF_CAPABILITIES: self._capabilities.as_data(),
+        }
+        if self.source == SOURCE_REAUTH:
+            return self._finish(self._settings)
+        return self._show_capabilities(self._server[CONF_ANALYZER_MODEL], self._capabilities)
+
+    def _show_capabilities(self, model: str, found: Capabilities) -> ConfigFlowResult:
+        return self.async_show_form(
+            step_id="capabilities",
+            data_schema=_capabilities_schema(found),
+            description_placeholders={"model": model},
         )
+
+    async def async_step_capabilities(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Save the model whose capabilities were shown."""
+        return self._finish(self._settings)
 
     @property
     def _present_server(self) -> dict[str, Any]:

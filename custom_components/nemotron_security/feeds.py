@@ -21,6 +21,7 @@ from homeassistant.helpers.event import async_track_state_change_event
 
 from .checks import camera_identity
 from .const import (
+    CONF_AI_TASK_ENTITY,
     CONF_ALARM_PANEL,
     CONF_CALENDARS,
     CONF_CAMERA_ENTITY,
@@ -109,6 +110,9 @@ def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TY
             if subentry.data.get(CONF_CAMERA_ENTITY) == before:
                 data = {**subentry.data, CONF_CAMERA_ENTITY: event.data["entity_id"]}
                 hass.config_entries.async_update_subentry(entry, subentry, data=data, unique_id=camera_identity(data))
+        if entry.data.get(CONF_AI_TASK_ENTITY) == before:
+            data = {**entry.data, CONF_AI_TASK_ENTITY: event.data["entity_id"]}
+            hass.config_entries.async_update_entry(entry, data=data)
         options = dict(entry.options)
         if options.get(CONF_ALARM_PANEL) == before:
             options[CONF_ALARM_PANEL] = event.data["entity_id"]

@@ -1,14 +1,14 @@
 """Tries the model again, at start and when it fails, and says by a repair issue what it can no longer do."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import contextlib
 import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
@@ -59,6 +59,7 @@ class ModelWatch:
         self._server = chat_server(hass, entry.data)
         self.model = ChatModel(self._server, entry.data[CONF_ANALYZER_MODEL], self._remembered)
         self._asked = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
     @callback
@@ -79,6 +80,12 @@ class ModelWatch:
     def async_doubt(self) -> None:
         """Try the model soon: it fails, works again, or took a question only without its pictures."""
         self._asked.set()
+
+    @callback
+    def async_listen(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call a listener when the model was tried; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def _async_watch(self) -> None:
         pause = FIRST_PAUSE
@@ -105,6 +112,8 @@ class ModelWatch:
                 self._issues.async_set(ISSUE, problem, self._placeholders | {"detail": err.detail or "-"})
             return False
         self.model.capabilities = capabilities
+        for listener in self._listeners:
+            listener()
         before = self._remembered
         images_lost = ModelProblem.IMAGES_LOST if before.images and not capabilities.images else None
         schema_lost = ModelProblem.SCHEMA_LOST if before.schema and not capabilities.schema else None

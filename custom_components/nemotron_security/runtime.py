@@ -12,6 +12,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from .analysis import AnalysisProblem, Analyzer, Case, rules
+from .analysis.ai_task import AiTaskAnalyzer
 from .analysis.analyst import Analyst
 from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
@@ -20,7 +21,9 @@ from .analysis.nemotron import NemotronAnalyzer
 from .announcer import Announcer
 from .broadcasters import PartState, async_channels
 from .const import (
+    ANALYZER_AI_TASK,
     ANALYZER_NEMOTRON,
+    CONF_AI_TASK_ENTITY,
     CONF_ANALYZER,
     CONF_DETECTOR_MODEL,
     CONF_MAXIMUM_LENGTH,
@@ -98,7 +101,7 @@ class Runtime:
         """Of the model that we ask ourselves."""
         if entry.data.get(CONF_ANALYZER) == ANALYZER_NEMOTRON:
             self.model_watch = ModelWatch(hass, entry, self.issues)
-        if (analyzer := _analyzer(self.model_watch)) is not None:
+        if (analyzer := _analyzer(hass, entry, self.model_watch)) is not None:
             self._analysts.append(
                 Analyst(
                     analyzer,
@@ -400,6 +403,10 @@ def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
     )
 
 
-def _analyzer(watch: ModelWatch | None) -> Analyzer | None:
+def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:
     """Return the model that judges besides the rules, if one is configured."""
-    return None if watch is None else NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt)
+    if watch is not None:
+        return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt)
+    if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
+        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY])
+    return None

@@ -61,8 +61,8 @@ def llama_address() -> Iterator[str]:
         _wait_until_ready(process, f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()  # asked nicely, it first finishes what it writes
+        process.wait()
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:

@@ -20,6 +20,7 @@ EVIDENCE_ITEMS: Final = 6
 ACTION_LENGTH: Final = 160
 """Characters; bounds make servers that constrain the answer end it in time."""
 MOST_PICTURES: Final = 6
+FRAME_MEANS: Final = "The number of the picture that shows it; 0 for a fact that no picture shows."
 LONGEST_ANSWER: Final = 64 * 1024
 """Characters that are looked at."""
 MOST_TRIES: Final = 200
@@ -39,7 +40,7 @@ SCHEMA: Final[dict[str, Any]] = {
                         "type": "integer",
                         "minimum": 0,
                         "maximum": MOST_PICTURES,
-                        "description": "The number of the picture that shows it; 0 for a fact that no picture shows.",
+                        "description": FRAME_MEANS,
                     },
                 },
                 "required": ["claim", "frame"],
@@ -154,6 +155,11 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
             yield item
 
 
+def first_object(text: str) -> dict[str, Any]:
+    """Return the first JSON object that a model wrote; empty if it wrote none."""
+    return next(objects(without_thoughts(text)), {})
+
+
 def _verdict(text: str) -> Mapping[str, Any]:
     """Return the one object that holds a score.
 
@@ -200,7 +206,7 @@ def _without_cut_end(text: str) -> dict[str, Any]:
 
 
 def _score(value: object) -> int:
-    number = _number(value)
+    number = number_of(value)
     if number is None or not 0 <= number <= 100:  # noqa: PLR2004
         raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the risk score is no number from 0 to 100")
     if 0 < number < 1:
@@ -208,7 +214,7 @@ def _score(value: object) -> int:
     return math.floor(number + 0.5)
 
 
-def _number(value: object) -> float | None:
+def number_of(value: object) -> float | None:
     """Return a finite number, also one in a string such as "85" or "85/100"."""
     if isinstance(value, str) and (match := _NUMBER.fullmatch(value)):
         value = float(match[1])
@@ -219,7 +225,7 @@ def _number(value: object) -> float | None:
 
 
 def _confidence(value: object) -> float | None:
-    number = _number(value)
+    number = number_of(value)
     return number if number is not None and 0 <= number <= 1 else None
 
 
@@ -238,7 +244,7 @@ def _evidence(value: object, pictures: int) -> tuple[str, ...]:
 def _claim(item: object, pictures: int) -> str:
     if not isinstance(item, dict):
         return _text(item, EVIDENCE_LENGTH)
-    claim, frame = _text(item.get("claim"), EVIDENCE_LENGTH), _number(item.get("frame"))
+    claim, frame = _text(item.get("claim"), EVIDENCE_LENGTH), number_of(item.get("frame"))
     if not claim or frame is None or frame not in range(1, pictures + 1):
         return claim
     return f"Picture {frame:.0f}: {claim}"
