@@ -44,7 +44,7 @@ def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
         server["model"] = model
     if key := environment.get("NEMOTRON_API_KEY"):
         server["api_key"] = key
-    return [{"analyzer": "nemotron", "detector_model": str(MODEL)}, server]
+    return [{"analyzer": "nemotron", "detector_model": str(MODEL)}, server, {}]  # last, what the model was seen to do
 
 
 async def async_run(folder: Path, port: int) -> None:

@@ -334,6 +334,9 @@ class HomeAssistantProcess:
             if result["type"] not in ("form", "menu"):
                 raise HomeAssistantError(f"the flow ended early: {result}")
             result = await self.post(f"{path}/{result['flow_id']}", answers)
+            while result["type"] == "progress":
+                await asyncio.sleep(0.5)
+                result = await self.get(f"{path}/{result['flow_id']}")
         if result["type"] != "create_entry":
             problem = result.get("errors") or f"it asks for {result.get('step_id')}"
             raise HomeAssistantError(f"the flow did not finish: {problem}")
