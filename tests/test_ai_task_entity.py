@@ -1,6 +1,9 @@
 """Tests of our AI Task entity: Home Assistant's own actions against servers that really answer."""
 
+import asyncio
 from collections.abc import AsyncIterator
+import json
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +28,7 @@ from .house import ABSENT_FILE, async_set_up, async_until, make_entry
 from .test_media_source import NOON, add
 
 ENTITY = "ai_task.nemotron_home_security_nemotron"
+NEWEST = Path(__file__).parents[1] / ".venv-newest" / "bin" / "python"
 STRUCTURE = {
     "people": {"required": True, "selector": {"number": {"min": 0, "max": 999}}},
     "words": {"required": True, "selector": {"text": {}}},
@@ -158,6 +162,26 @@ async def test_no_entity_without_a_model(
     await hass.async_block_till_done()
     assert entity_registry.async_get(ENTITY) is None
     assert hass.states.get(ENTITY) is None
+
+
+@pytest.mark.skipif(not NEWEST.exists(), reason="scripts/setup --newest makes the Home Assistant that evaluates")
+async def test_evaluation_by_the_newest_home_assistant(server: FaultyServer) -> None:
+    weights = {
+        "question_0": {"option_0": 80, "option_1": 20},
+        "question_1": {"option_0": 10, "option_1": 30},
+        "question_2": {"option_0": 0, "option_1": 50, "option_2": 50},
+    }
+    server.respond = lambda: server.answer(json.dumps(weights))
+    program = str(Path(__file__).with_name("evaluate_alone.py"))
+    process = await asyncio.create_subprocess_exec(str(NEWEST), program, server.url, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert json.loads(output) == {
+        "rain": {"type": "noul", "noul": 0.8},
+        "who": {"type": "choice", "choice": "other", "probabilities": {"post": 0.25, "other": 0.75}},
+        "risk": {"type": "score", "score": 1.5, "probabilities": [0, 0.5, 0.5]},
+    }
+    (request,) = server.requests
+    assert '{"wet": true}' in request["messages"][1]["content"]
 
 
 async def test_real_server(hass: HomeAssistant, silent_worker: None, llama_url: str) -> None:  # noqa: F811
