@@ -38,19 +38,19 @@ async def test_sentences(hass: HomeAssistant, hass_ws_client: WebSocketGenerator
     await client.send_json_auto_id({"type": "logbook/get_events", "start_time": since.isoformat()})
     answer = await client.receive_json()
     ours = [item for item in answer["result"] if item.get("domain") == "nemotron_security"]
-    assert {item["name"] for item in ours} == {"Front door"}
+    assert {item["name"] for item in ours} == {"Incident at Front door", "Connection at Front door"}
     assert [item["message"] for item in ours if item["entity_id"] == "binary_sensor.front_door_connectivity"] == [
-        "is not known to be online",
-        "is online",
-        "went offline (source stalled)",
+        "is not known",
+        "is there",
+        "is lost (source stalled)",
     ]
     sentences = [item["message"] for item in ours if item["entity_id"] == "event.front_door_incident"]
-    assert sentences[0].startswith("began to watch an incident: Person")
+    assert sentences[0].startswith("began: Person")
     assert sentences[0].endswith(" risk)")
-    assert sentences[-1].startswith("saw the end of an incident after 3 s: ")
+    assert sentences[-1].startswith("ended after 3 s: ")
 
 
 async def test_a_removed_camera_has_a_name_too(hass: HomeAssistant) -> None:
     from custom_components.nemotron_security.logbook import _camera_name  # noqa: PLC0415
 
-    assert _camera_name(hass, "01JGONE") == "A camera that was removed"
+    assert _camera_name(hass, "01JGONE") == "a removed camera"

@@ -16,15 +16,15 @@ type Described = dict[str, str | None]
 type Describe = Callable[[Event], Described]
 
 _INCIDENT = {
-    IncidentChange.STARTED: "began to watch an incident",
-    IncidentChange.UPDATED: "has news of an incident",
-    IncidentChange.ENDED: "saw the end of an incident",
+    IncidentChange.STARTED: "began",
+    IncidentChange.UPDATED: "goes on",
+    IncidentChange.ENDED: "ended",
 }
 _STATUS = {
-    CameraStatus.ONLINE: "is online",
-    CameraStatus.OFFLINE: "went offline",
-    CameraStatus.ERROR: "cannot be watched",
-    CameraStatus.UNKNOWN: "is not known to be online",
+    CameraStatus.ONLINE: "is there",
+    CameraStatus.OFFLINE: "is lost",
+    CameraStatus.ERROR: "is broken",
+    CameraStatus.UNKNOWN: "is not known",
 }
 
 _MINUTES_FROM = 100
@@ -37,20 +37,23 @@ def async_describe_events(hass: HomeAssistant, async_describe_event: Callable[[s
 
     @callback
     def describe_incident(event: Event) -> Described:
-        return _described(hass, event, Platform.EVENT, "incident", _incident_sentence(event))
+        return _described(hass, event, "Incident", Platform.EVENT, "incident", _incident_sentence(event))
 
     @callback
     def describe_camera_status(event: Event) -> Described:
-        return _described(hass, event, Platform.BINARY_SENSOR, "connectivity", _status_sentence(event))
+        return _described(hass, event, "Connection", Platform.BINARY_SENSOR, "connectivity", _status_sentence(event))
 
     async_describe_event(DOMAIN, EVENT_INCIDENT, describe_incident)
     async_describe_event(DOMAIN, EVENT_CAMERA_STATUS, describe_camera_status)
 
 
-def _described(hass: HomeAssistant, event: Event, platform: Platform, key: str, sentence: str) -> Described:
+def _described(
+    hass: HomeAssistant, event: Event, subject: str, platform: Platform, key: str, sentence: str
+) -> Described:
+    """Return the sentence with its subject; the frontend puts the entity's name before it instead, where there is one."""
     camera_id = event.data["camera_id"]
     return {
-        LOGBOOK_ENTRY_NAME: _camera_name(hass, camera_id),
+        LOGBOOK_ENTRY_NAME: f"{subject} at {_camera_name(hass, camera_id)}",
         LOGBOOK_ENTRY_MESSAGE: sentence,
         LOGBOOK_ENTRY_ENTITY_ID: er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{camera_id}_{key}"),
     }
@@ -60,11 +63,11 @@ def _camera_name(hass: HomeAssistant, camera_id: str) -> str:
     for entry in hass.config_entries.async_entries(DOMAIN):
         if subentry := entry.subentries.get(camera_id):
             return subentry.title
-    return "A camera that was removed"
+    return "a removed camera"
 
 
 def _incident_sentence(event: Event) -> str:
-    """Say for example: saw the end of an incident after 42 s: Person at the front door (high risk)."""
+    """Say for example: ended after 42 s: Person at the front door (high risk)."""
     data = event.data
     words = _INCIDENT[IncidentChange(data["change"])]
     if data["ended_at"]:
@@ -75,7 +78,7 @@ def _incident_sentence(event: Event) -> str:
 
 
 def _status_sentence(event: Event) -> str:
-    """Say for example: went offline (source stalled)."""
+    """Say for example: is lost (source stalled)."""
     words = _STATUS[CameraStatus(event.data["status"])]
     problem = event.data["problem"]
     return f"{words} ({problem.replace('_', ' ')})" if problem else words
