@@ -38,7 +38,7 @@ async def test_sentences(hass: HomeAssistant, hass_ws_client: WebSocketGenerator
     await client.send_json_auto_id({"type": "logbook/get_events", "start_time": since.isoformat()})
     answer = await client.receive_json()
     ours = [item for item in answer["result"] if item.get("domain") == "nemotron_security"]
-    assert {item["name"] for item in ours} == {"Incident at Front door", "Connection at Front door"}
+    assert {item["name"] for item in ours} == {"Incident at Front door", "Connectivity at Front door"}
     assert [item["message"] for item in ours if item["entity_id"] == "binary_sensor.front_door_connectivity"] == [
         "is not known",
         "is there",

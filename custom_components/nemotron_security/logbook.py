@@ -37,25 +37,24 @@ def async_describe_events(hass: HomeAssistant, async_describe_event: Callable[[s
 
     @callback
     def describe_incident(event: Event) -> Described:
-        return _described(hass, event, "Incident", Platform.EVENT, "incident", _incident_sentence(event))
+        return _described(hass, event, "Incident", Platform.EVENT) | {LOGBOOK_ENTRY_MESSAGE: _incident_sentence(event)}
 
     @callback
     def describe_camera_status(event: Event) -> Described:
-        return _described(hass, event, "Connection", Platform.BINARY_SENSOR, "connectivity", _status_sentence(event))
+        described = _described(hass, event, "Connectivity", Platform.BINARY_SENSOR)
+        return described | {LOGBOOK_ENTRY_MESSAGE: _status_sentence(event)}
 
     async_describe_event(DOMAIN, EVENT_INCIDENT, describe_incident)
     async_describe_event(DOMAIN, EVENT_CAMERA_STATUS, describe_camera_status)
 
 
-def _described(
-    hass: HomeAssistant, event: Event, subject: str, platform: Platform, key: str, sentence: str
-) -> Described:
-    """Return the sentence with its subject; the frontend puts the entity's name before it instead, where there is one."""
+def _described(hass: HomeAssistant, event: Event, subject: str, platform: Platform) -> Described:
+    """Return of what a sentence tells. Where there is an entity, the frontend begins it with that one's name."""
     camera_id = event.data["camera_id"]
+    unique_id = f"{camera_id}_{subject.lower()}"
     return {
         LOGBOOK_ENTRY_NAME: f"{subject} at {_camera_name(hass, camera_id)}",
-        LOGBOOK_ENTRY_MESSAGE: sentence,
-        LOGBOOK_ENTRY_ENTITY_ID: er.async_get(hass).async_get_entity_id(platform, DOMAIN, f"{camera_id}_{key}"),
+        LOGBOOK_ENTRY_ENTITY_ID: er.async_get(hass).async_get_entity_id(platform, DOMAIN, unique_id),
     }
 
 
