@@ -1,6 +1,6 @@
 """Diagnostics of the entry, for a bug report: nothing in it is secret."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from homeassistant.components.diagnostics import async_redact_data
@@ -24,6 +24,11 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: Nemotro
         "pipeline": pipeline_status_payload(runtime.announcer.pipeline),
         "worker": _worker(runtime),
         "cameras": {camera_id: _camera(runtime, camera) for camera_id, camera in runtime.cameras.items()},
+        "gpus": {
+            "problems": runtime.gpus.problems,
+            # Which programs run is nobody's business.
+            "readings": [asdict(replace(reading, processes=None)) for reading in runtime.gpus.data.values()],
+        },
     }
 
 

@@ -115,6 +115,11 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
         for url in self._sources.keys() - {"", *urls}:
             self._issues.async_clear(self._sources.pop(url).issue)
 
+    @property
+    def problems(self) -> dict[str, GpuProblem | None]:
+        """What is wrong with each source, by its id."""
+        return {watched.source.id: watched.problem for watched in self._sources.values()}
+
     @callback
     def async_on_read(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
         """Call the listener after every reading, without being somebody who wants one."""
@@ -213,14 +218,15 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
 
         A machine that never had a driver has nothing wrong with it.
         """
+        watched.problem = problem
         if problem is GpuProblem.NO_DRIVER and not watched.worked:
             return
         name = watched.source.name
-        if problem is not None and watched.problem is None:
+        if problem is not None and not watched.lost:
             _LOGGER.info("GPU readings of %s fail: %s (%s)", name, problem, detail)
-        elif problem is None and watched.problem is not None:
+        elif problem is None and watched.lost:
             _LOGGER.info("GPU readings of %s are back", name)
-        watched.problem = problem
+        watched.lost = problem is not None
         self._issues.async_set(watched.issue, problem, {"source": name, "detail": detail})
 
     def _tell(self, readings: Readings) -> None:
@@ -292,6 +298,8 @@ class _Watched:
         self.source = source
         self.issue = f"gpu_{source.id}"
         self.problem: GpuProblem | None = None
+        self.lost = False
+        """Whether the log said so."""
         self.pause_until = 0.0
         self.worked = False
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 import logging
 from pathlib import Path
 import threading
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,7 +20,8 @@ from pytest_homeassistant_custom_component.common import (
     async_capture_events,
     async_fire_time_changed,
 )
-from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+from pytest_homeassistant_custom_component.components.diagnostics import get_diagnostics_for_config_entry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator, WebSocketGenerator
 from syrupy.assertion import SnapshotAssertion
 
 from custom_components.nemotron_security import gpus
@@ -411,6 +413,16 @@ async def test_other_machines(hass: HomeAssistant, driver: FakeDriver) -> None:
         await async_pass(hass)
         assert state(hass, "sensor.nvidia_l4_utilization") == STATE_UNAVAILABLE
         assert state(hass, f"{vllm}_requests_waiting") == "4"
+
+
+async def test_diagnostics(hass: HomeAssistant, driver: FakeDriver, hass_client: ClientSessionGenerator) -> None:
+    driver.gpus(GPU)
+    entry = await async_start(hass, gpu_urls=["http://127.0.0.1:1/metrics"])
+    told: Any = await get_diagnostics_for_config_entry(hass, hass_client, entry)
+    (reading,) = told["gpus"]["readings"]
+    assert (reading["gpu_id"], reading["power"], reading["throttle"]) == (GPU, 32.5, "power_cap")
+    assert "python3" not in str(told)
+    assert sorted(map(str, told["gpus"]["problems"].values())) == ["None", "gpu_unreachable"]
 
 
 async def test_after_unload_nothing_is_read(hass: HomeAssistant, driver: FakeDriver) -> None:
