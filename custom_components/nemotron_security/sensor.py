@@ -204,7 +204,7 @@ PIPELINE_SENSORS = (
         state_class=SensorStateClass.MEASUREMENT,
         native_unit_of_measurement=UnitOfInformation.BYTES,
         suggested_unit_of_measurement=UnitOfInformation.MEGABYTES,
-        suggested_display_precision=0,
+        suggested_display_precision=1,
         value_fn=lambda figures: figures.storage_used,
     ),
     PipelineSensorDescription(
