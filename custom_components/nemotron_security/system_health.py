@@ -1,6 +1,5 @@
 """A few words on Home Assistant's page of the system's health."""
 
-from pathlib import Path
 from typing import Any
 
 from homeassistant.components.system_health import SystemHealthRegistration
@@ -19,24 +18,28 @@ def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> N
 
 
 async def async_system_health_info(hass: HomeAssistant) -> dict[str, Any]:
-    """Say how the parts do, how many cameras are seen, and how large the database is."""
+    """Say how the parts do, how many cameras are seen, and the figures that a bug report needs first."""
     entries: list[NemotronSecurityConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
     if not entries:
         return {"worker": PartState.OFF}
     runtime = entries[0].runtime_data
     pipeline = runtime.announcer.pipeline
     statuses = [camera.data.health.status for camera in runtime.cameras.values()]
-    folder = Path(hass.config.path(DOMAIN))
+    figures = pipeline.figures
     return {
         "worker": pipeline.worker,
         "detector": pipeline.detector,
         "analyzer": pipeline.analyzer,
         "database": pipeline.store,
-        "database_size": await hass.async_add_executor_job(_size, folder),
         "cameras_online": f"{statuses.count(CameraStatus.ONLINE)} / {len(statuses)}",
+        "gpus": len(runtime.gpus.data),
+        "detection_time": _with_unit(figures.inference_ms_p50, "ms"),
+        "worker_restarts": figures.worker_restarts,
+        "waiting": "-" if figures.waiting is None else figures.waiting,
+        "storage_used": _with_unit(figures.storage_used, "MB", divisor=1e6),
+        "disk_free": _with_unit(figures.disk_free, "GB", divisor=1e9),
     }
 
 
-def _size(folder: Path) -> str:
-    """Return the size of the database with its write-ahead log, in megabytes."""
-    return f"{sum(file.stat().st_size for file in folder.glob('events.db*')) / 1e6:.1f} MB"
+def _with_unit(figure: float | None, unit: str, *, divisor: float = 1.0) -> str:
+    return "-" if figure is None else f"{figure / divisor:.1f} {unit}"
