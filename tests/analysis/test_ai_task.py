@@ -9,6 +9,7 @@ from homeassistant.components import ai_task, conversation
 from homeassistant.components.ai_task import AITaskEntityFeature as Feature
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity_component import EntityComponent
 from homeassistant.setup import async_setup_component
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, KeyFrame
 from custom_components.nemotron_security.analysis.ai_task import AiTaskAnalyzer
 
-from ..house import CAMERA
+from ..house import ABSENT_FILE, CAMERA, async_set_up, make_entry
 from ..test_media_source import NOON, add, entry  # noqa: F401
 from .cases import DAY, case
 from .test_schema import ANSWER, TEXT
@@ -134,3 +135,18 @@ async def test_entity_that_is_not_there(hass: HomeAssistant, judge: Judge) -> No
     assert (await failure(hass)).kind is AnalysisProblem.UNREACHABLE
     await judge.async_remove()
     assert (await failure(hass)).kind is AnalysisProblem.MODEL_NOT_FOUND
+
+
+async def test_entry_is_judged_by_the_entity_whatever_it_is_called(
+    hass: HomeAssistant, judge: Judge, silent_worker: None, entity_registry: er.EntityRegistry
+) -> None:
+    registered = entity_registry.async_get_or_create("ai_task", "elsewhere", "x")
+    subject = make_entry(ABSENT_FILE, data={"analyzer": "ai_task", "ai_task_entity": registered.entity_id})
+    await async_set_up(hass, subject)
+    entity_registry.async_update_entity(registered.entity_id, new_entity_id="ai_task.renamed")
+    await hass.async_block_till_done()
+    assert subject.data["ai_task_entity"] == "ai_task.renamed"
+    (analyst,) = subject.runtime_data._analysts
+    assert isinstance(analyst._analyzer, AiTaskAnalyzer)
+    assert analyst._analyzer._entity_id == "ai_task.renamed"
+    assert subject.runtime_data.model_watch is None
