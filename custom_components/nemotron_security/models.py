@@ -215,6 +215,8 @@ class PictureKind(StrEnum):
     """The first view of a track."""
     BEST = "best"
     """The best view of a track since, if it is a better one."""
+    LAST = "last"
+    """What the camera saw when a model was asked: perhaps after the track had gone. The box is where it was last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

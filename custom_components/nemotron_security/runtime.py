@@ -5,6 +5,7 @@ worker's reports -> coordinators, incidents -> store -> websocket channels, even
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 import time
 
 from homeassistant.config_entries import ConfigEntry
@@ -17,6 +18,7 @@ from .analysis.analyst import Analyst
 from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
 from .analysis.context import HouseWatch
+from .analysis.keyframes import LARGEST_SIDE
 from .analysis.nemotron import NemotronAnalyzer
 from .announcer import Announcer
 from .broadcasters import PartState, async_channels
@@ -86,7 +88,8 @@ class Runtime:
             analysts=self._analysts,
         )
         self.house = HouseWatch(hass, lambda: entry.options)
-        self.briefing = Briefing(hass, entry, store, self._camera_name)
+        newest_frame = partial(self.executor.async_snapshot, boxes=False, max_width=LARGEST_SIDE)
+        self.briefing = Briefing(hass, entry, store, self._camera_name, newest_frame)
         quiet_time, maximum_length = _incident_times(entry)
         self.incidents = Incidents(
             store,

@@ -1,5 +1,6 @@
 """Tests of what is gathered for an analyzer, over a real Home Assistant and the real store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,13 +8,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import area_registry as ar, device_registry as dr, floor_registry as fr
+from homeassistant.util import dt as dt_util
 from PIL import Image
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.analysis import rules
+from custom_components.nemotron_security.analysis import briefing, rules
 from custom_components.nemotron_security.analysis.briefing import Briefing, house_then
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.models import (
@@ -24,11 +27,14 @@ from custom_components.nemotron_security.models import (
     Floor,
     House,
     Incident,
+    PictureKind,
     Review,
     Topic,
     Visit,
 )
 from custom_components.nemotron_security.store import Store
+from custom_components.nemotron_security.vision.messages import Snapshot
+from tests.house import jpeg
 
 from .cases import case, track
 
@@ -169,6 +175,55 @@ async def test_key_frames(home: Home) -> None:
     assert len((await home.briefing.async_brief(incident, HOUSE)).pictures) == 1
     home.set_options(key_frames=0)
     assert (await home.briefing.async_brief(incident, HOUSE)).pictures == []
+
+
+async def test_last_view(home: Home, freezer: FrozenDateTimeFactory) -> None:
+    """What the camera sees now is kept, as long as it belongs to the incident."""
+    asked: list[str] = []
+
+    async def newest_frame(camera_id: str) -> Snapshot | None:
+        asked.append(camera_id)
+        at = dt_util.utcnow().timestamp()
+        return Snapshot(request_id=1, camera_id=camera_id, frame_id=1, captured_at=at, data=jpeg())
+
+    home.briefing = Briefing(home.hass, home.entry, home.store, str.title, newest_frame)
+    incident = await home.incident()
+    (seen,) = await home.store.async_tracks(incident.id)
+    freezer.move_to(NOW + timedelta(seconds=3))
+    assert (await home.briefing.async_brief(incident, HOUSE)).pictures == []
+    assert asked == []  # the first picture is the worker's to choose
+    await home.picture(incident, seen.track_id, 0)
+    for second in (3, 15):
+        freezer.move_to(NOW + timedelta(seconds=second))
+        pictures = (await home.briefing.async_brief(incident, HOUSE)).pictures
+        assert [(picture.moment, picture.captured_at) for picture in pictures] == [
+            ("closest", NOW),
+            ("last view", NOW + timedelta(seconds=second)),
+        ]
+    best, last = await home.store.async_pictures(incident.id)
+    assert (best.kind, last.kind, last.score) == (PictureKind.BEST, PictureKind.LAST, 0)
+    assert last.box == Box(5, 5, 10, 20)
+    freezer.move_to(NOW + timedelta(seconds=25))
+    assert len((await home.briefing.async_brief(incident, HOUSE)).pictures) == 2
+    assert asked == ["door", "door"]
+
+
+@pytest.mark.parametrize("trouble", ["none", "damaged", "slow"])
+async def test_judged_without_a_last_view(home: Home, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    monkeypatch.setattr(briefing, "FRAME_TIME", 0.05)
+    monkeypatch.setattr(dt_util, "utcnow", lambda: NOW)
+
+    async def newest_frame(camera_id: str) -> Snapshot | None:
+        if trouble == "slow":
+            await asyncio.Event().wait()
+        snapshot = Snapshot(request_id=1, camera_id=camera_id, frame_id=1, captured_at=1.0, data=b"damaged")
+        return None if trouble == "none" else snapshot
+
+    home.briefing = Briefing(home.hass, home.entry, home.store, str.title, newest_frame)
+    incident = await home.incident()
+    (seen,) = await home.store.async_tracks(incident.id)
+    await home.picture(incident, seen.track_id, 0)
+    assert len((await home.briefing.async_brief(incident, HOUSE)).pictures) == 1
 
 
 async def test_ways(home: Home) -> None:

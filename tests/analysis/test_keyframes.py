@@ -1,5 +1,6 @@
 """Tests of which pictures a model is shown."""
 
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 
@@ -33,15 +34,21 @@ def told(chosen: list[Chosen]) -> list[tuple[int, str]]:
 
 def test_closest_first_and_last_in_their_order() -> None:
     pictures = [picture(4, 9), picture(1, 0), picture(3, 6), picture(2, 3, size=300)]
-    assert told(choose(pictures, {}, 3)) == [(1, "first sight"), (2, "closest"), (4, "last sight")]
+    assert told(choose(pictures, {}, 3)) == [(1, "first sight"), (2, "closest"), (4, "last view")]
     assert told(choose(pictures, {}, 1)) == [(2, "closest")]
     assert told(choose(pictures, {}, 2)) == [(1, "first sight"), (2, "closest")]
-    assert told(choose(pictures, {}, 6)) == [(1, "first sight"), (2, "closest"), (3, ""), (4, "last sight")]
+    assert told(choose(pictures, {}, 6)) == [(1, "first sight"), (2, "closest"), (3, ""), (4, "last view")]
 
 
 def test_closest_is_of_what_matters_most() -> None:
     pictures = [picture(1, 0, size=50), picture(2, 5, track_id=2, size=500)]
     assert told(choose(pictures, {1: 4, 2: 3}, 1)) == [(1, "closest")]
+
+
+def test_object_may_be_gone_in_the_last_view() -> None:
+    last = replace(picture(2, 5, size=700), kind=PictureKind.LAST)
+    assert told(choose([picture(1, 0), last], {}, 1)) == [(1, "closest")]
+    assert told(choose([picture(1, 0), last], {}, 2)) == [(1, "closest"), (2, "last view")]
 
 
 def test_widest_gap_is_filled_first() -> None:

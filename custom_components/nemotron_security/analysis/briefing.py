@@ -1,14 +1,16 @@
 """Gathers all that an analyzer is given of an incident: the case and its key frames, as the user's settings want it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+import logging
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.util import dt as dt_util
 
 from ..const import (
     CONF_CALENDARS,
@@ -22,8 +24,22 @@ from ..const import (
     DOMAIN,
     SUBENTRY_CAMERA,
 )
-from ..models import CameraView, Detection, Feedback, Floor, House, Incident, IncidentFilter, Topic, Track
-from ..store import Store
+from ..models import (
+    Box,
+    CameraView,
+    Detection,
+    Feedback,
+    Floor,
+    House,
+    Incident,
+    IncidentFilter,
+    Picture,
+    PictureKind,
+    Topic,
+    Track,
+)
+from ..store import Store, StoreError
+from ..vision.messages import Snapshot
 from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
@@ -31,9 +47,15 @@ from .feedback import MOST_LOOKED_AT, past_feedback
 from .keyframes import choose, scaled
 from .rules import importance
 
+_LOGGER = logging.getLogger(__name__)
+
 HISTORY: Final = timedelta(hours=24)
 MOST_EARLIER: Final = 6
 """Incidents before this one that are told."""
+JUST_NOW: Final = timedelta(seconds=20)
+"""For so long after an incident's last sight, what its camera sees belongs to it."""
+FRAME_TIME: Final = 1.0
+"""Seconds that the worker may take for its newest frame."""
 
 
 def house_then(house: House, incident: Incident) -> House:
@@ -43,11 +65,19 @@ def house_then(house: House, incident: Incident) -> House:
     return House(at=incident.started_at.astimezone(house.at.tzinfo))
 
 
+type NewestFrame = Callable[[str], Awaitable[Snapshot | None]]
+
+
 class Briefing:
     """Reads the entry's settings, the registries, the calendars and the store; as they are now."""
 
     def __init__(
-        self, hass: HomeAssistant, entry: ConfigEntry, store: Store, camera_name: Callable[[str], str]
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry,
+        store: Store,
+        camera_name: Callable[[str], str],
+        newest_frame: NewestFrame | None = None,
     ) -> None:
         """Prepare.
 
@@ -56,7 +86,9 @@ class Briefing:
             entry: whose options and cameras count.
             store: where the incidents and their pictures are.
             camera_name: gives the name of a camera by its id.
+            newest_frame: gives what a camera sees now, no larger than a model is shown.
         """
+        self._newest_frame = newest_frame
         self._hass = hass
         self._entry = entry
         self._store = store
@@ -96,7 +128,7 @@ class Briefing:
                 ways=ways(await self._store.async_detections(incident.id)),
             )
         )
-        return Brief(await self._async_completed(case, incident), await self._async_pictures(incident.id, tracks))
+        return Brief(await self._async_completed(case, incident), await self._async_pictures(incident, tracks))
 
     async def _async_completed(self, case: Case, incident: Incident) -> Case:
         visits = case.house.visits
@@ -150,13 +182,19 @@ class Briefing:
             area_id = area_of_entity(self._hass, entity_id)
         return place(self._hass, area_id)
 
-    async def _async_pictures(self, incident_id: int, tracks: tuple[Track, ...]) -> list[KeyFrame]:
+    async def _async_pictures(self, incident: Incident, tracks: tuple[Track, ...]) -> list[KeyFrame]:
         """Return the key frames, in the order of their times; what is gone or damaged is left out."""
         most = int(self._entry.options.get(CONF_KEY_FRAMES, DEFAULT_KEY_FRAMES))
         if not most:
             return []
+        matters = importance(tracks)
+        pictures = await self._store.async_pictures(incident.id)
+        if pictures and tracks and dt_util.utcnow() - incident.last_seen_at < JUST_NOW:
+            main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at))
+            if last := await self._async_last_view(incident, main):
+                pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
         key_frames = []
-        for picture, moment in choose(await self._store.async_pictures(incident_id), importance(tracks), most):
+        for picture, moment in choose(pictures, matters, most):
             if not (jpeg := await self._store.async_read_picture(picture.id)):
                 continue
             try:
@@ -175,6 +213,38 @@ class Briefing:
                 )
             )
         return key_frames
+
+    async def _async_last_view(self, incident: Incident, track: Track) -> Picture | None:
+        """Store what the camera sees now: where the object went, what it left, what is missing."""
+        if self._newest_frame is None:
+            return None
+        try:
+            async with asyncio.timeout(FRAME_TIME):
+                frame = await self._newest_frame(incident.camera_id)
+            if frame is None or frame.captured_at is None:
+                return None
+            view = await asyncio.to_thread(scaled, frame.data)
+            return await self._store.async_add_picture(
+                incident.id,
+                track.track_id,
+                PictureKind.LAST,
+                captured_at=datetime.fromtimestamp(frame.captured_at, UTC),
+                box=_resized(track, view.width, view.height),
+                score=0.0,
+                width=view.width,
+                height=view.height,
+                jpeg=view.jpeg,
+            )
+        except (TimeoutError, OSError, StoreError) as err:
+            _LOGGER.debug("Incident %s is judged without its last view: %s", incident.id, type(err).__name__)
+            return None
+
+
+def _resized(track: Track, width: int, height: int) -> Box:
+    """Return the box of a track in a picture of another size than its frame's."""
+    across, down = width / max(1, track.frame_width), height / max(1, track.frame_height)
+    box = track.box
+    return Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
 
 
 def ways(detections: Sequence[Detection]) -> dict[int, Way]:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from ..models import Picture
+from ..models import Picture, PictureKind
 
 MOST_KEY_FRAMES: Final = 6
 LARGEST_SIDE: Final = 1280
@@ -17,7 +17,7 @@ QUALITY: Final = 85
 
 FIRST: Final = "first sight"
 CLOSEST: Final = "closest"
-LAST: Final = "last sight"
+LAST: Final = "last view"
 
 
 class Chosen(NamedTuple):
@@ -30,7 +30,7 @@ class Chosen(NamedTuple):
 def choose(pictures: Sequence[Picture], importance: Mapping[int, int], most: int) -> list[Chosen]:
     """Choose at most so many pictures, in the order of their times.
 
-    The closest view comes before the first and the last sight; what is left of the number fills the widest gaps.
+    The closest view comes before the first sight and the last view; what is left of the number fills the widest gaps.
 
     Args:
         pictures: all there are.
@@ -41,14 +41,16 @@ def choose(pictures: Sequence[Picture], importance: Mapping[int, int], most: int
     if not moments or most < 1:
         return []
 
-    def closeness(picture: Picture) -> tuple[int, float, float]:
+    def closeness(picture: Picture) -> tuple[bool, int, float, float]:
         size = picture.box.area / max(1, picture.width * picture.height)
-        return importance.get(picture.track_id, 0), size, picture.score
+        # In the last view the object may be gone.
+        return picture.kind is not PictureKind.LAST, importance.get(picture.track_id, 0), size, picture.score
 
     wanted = ((max(moments, key=closeness), CLOSEST), (moments[0], FIRST), (moments[-1], LAST))
     chosen: dict[int, Chosen] = {}
-    for picture, moment in wanted[:most]:
-        chosen.setdefault(picture.id, Chosen(picture, moment))
+    for picture, moment in wanted:
+        if len(chosen) < most:
+            chosen.setdefault(picture.id, Chosen(picture, moment))
     while len(chosen) < most and (between := _widest_gap(moments, chosen)):
         chosen[between.id] = Chosen(between, "")
     return sorted(chosen.values(), key=lambda choice: choice.picture.captured_at)
