@@ -120,6 +120,16 @@ def test_way_through_the_picture() -> None:
     )
 
 
+def test_one_who_left_is_at_the_border() -> None:
+    subject = case(track(box=Box(1500, 300, 1560, 372)))
+    told = facts(replace(subject, ways={1: Way(first=detection(0, Box(0, 300, 64, 372)), closest=detection(1, BOX))}))
+    assert "last at the centre right of the picture" in told
+    assert told.splitlines()[3].endswith("went 98% of its width to the right")
+
+
+BOX = Box(0, 0, 100, 100)
+
+
 def detection(second: float, box: Box) -> Detection:
     return Detection(
         id=1,

@@ -241,10 +241,15 @@ class Briefing:
 
 
 def _resized(track: Track, width: int, height: int) -> Box:
-    """Return the box of a track in a picture of another size than its frame's."""
+    """Return the box of a track in a picture of another size than its frame's; one that has left is at the border."""
     across, down = width / max(1, track.frame_width), height / max(1, track.frame_height)
     box = track.box
-    return Box(box.left * across, box.top * down, box.right * across, box.bottom * down)
+    return Box(
+        min(max(box.left * across, 0.0), width),
+        min(max(box.top * down, 0.0), height),
+        min(max(box.right * across, 0.0), width),
+        min(max(box.bottom * down, 0.0), height),
+    )
 
 
 def ways(detections: Sequence[Detection]) -> dict[int, Way]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import re
 from typing import Any, Final
 
-from ..models import Box, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
+from ..models import CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
 from ..vision.redact import redact
 from . import Case, Earlier, KeyFrame, PastFeedback, Way
 from .chat import picture_part
@@ -128,7 +128,7 @@ def _track(track: Track, zone: datetime) -> str:
 def _way(track: Track, way: Way | None, zone: datetime) -> str:
     if way is None:
         return ""
-    across = (_middle(track.box) - _middle(way.first.box)) / max(1, track.frame_width)
+    across = _across(track) - _across(way.first)
     closest = way.closest.box.height / max(1, way.closest.frame_height)
     return (
         f"; first at {_place(way.first)}, closest at {_clock(way.closest.detected_at, zone)} with {closest:.0%} of its "
@@ -136,14 +136,15 @@ def _way(track: Track, way: Way | None, zone: datetime) -> str:
     )
 
 
-def _middle(box: Box) -> float:
-    return (box.left + box.right) / 2
+def _across(sight: Track | Detection) -> float:
+    """Return how far to the right an object is, 0 to 1; one that has left the picture is at its border."""
+    return min(max((sight.box.left + sight.box.right) / 2 / max(1, sight.frame_width), 0.0), 1.0)
 
 
 def _place(sight: Track | Detection) -> str:
     """Say where in the picture an object is: a box in pixels tells a model less."""
-    box, width, height = sight.box, max(1, sight.frame_width), max(1, sight.frame_height)
-    across = _third(_middle(box) / width, "left", "middle", "right")
+    box, height = sight.box, max(1, sight.frame_height)
+    across = _third(_across(sight), "left", "middle", "right")
     down = _third((box.top + box.bottom) / 2 / height, "top", "centre", "bottom")
     return f"the {down} {across} of the picture, {box.height / height:.0%} of its height"
 
