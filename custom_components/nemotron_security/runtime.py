@@ -20,6 +20,7 @@ from .analysis.briefing import Briefing
 from .analysis.context import HouseWatch
 from .analysis.keyframes import LARGEST_SIDE
 from .analysis.nemotron import NemotronAnalyzer
+from .analysis.probe import ModelProblem
 from .announcer import Announcer
 from .broadcasters import PartState, async_channels
 from .const import (
@@ -303,7 +304,10 @@ class Runtime:
         self.announcer.pipeline_status(analyzer=PartState.FAILED if problem else PartState.RUNNING)
         if problem is AnalysisProblem.UNAUTHORIZED:
             self._entry.async_start_reauth(self._hass)
-        elif self.model_watch is not None and problem is not AnalysisProblem.RATE_LIMITED:
+        elif self.model_watch is None:
+            gone = ModelProblem.TASK_GONE if problem is AnalysisProblem.MODEL_NOT_FOUND else None
+            self.issues.async_set("analyzer", gone, {"model": self._entry.data.get(CONF_AI_TASK_ENTITY, "")})
+        elif problem is not AnalysisProblem.RATE_LIMITED:
             self.model_watch.async_doubt()
 
     @callback

@@ -3,21 +3,33 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+import time
 from typing import Any
 
 from homeassistant.components import ai_task, conversation
 from homeassistant.components.ai_task import AITaskEntityFeature as Feature
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.helpers.entity_component import EntityComponent
 from homeassistant.setup import async_setup_component
 import pytest
 
 from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, KeyFrame
 from custom_components.nemotron_security.analysis.ai_task import AiTaskAnalyzer
+from custom_components.nemotron_security.const import DOMAIN
 
-from ..house import ABSENT_FILE, CAMERA, async_set_up, make_entry
+from ..house import (
+    ABSENT_FILE,
+    CAMERA,
+    async_report,
+    async_set_up,
+    async_until,
+    frame,
+    make_entry,
+    online,
+    person,
+)
 from ..test_media_source import NOON, add, entry  # noqa: F401
 from .cases import DAY, case
 from .test_schema import ANSWER, TEXT
@@ -150,3 +162,17 @@ async def test_entry_is_judged_by_the_entity_whatever_it_is_called(
     assert isinstance(analyst._analyzer, AiTaskAnalyzer)
     assert analyst._analyzer._entity_id == "ai_task.renamed"
     assert subject.runtime_data.model_watch is None
+
+
+async def test_entity_that_is_gone_is_a_repair_issue(
+    hass: HomeAssistant, judge: Judge, silent_worker: None, issue_registry: ir.IssueRegistry
+) -> None:
+    subject = make_entry(ABSENT_FILE, data={"analyzer": "ai_task", "ai_task_entity": "ai_task.gone"})
+    await async_set_up(hass, subject)
+    now = time.time()
+    await async_report(hass, subject, online(), frame(person(at=now), at=now))
+    await async_until(lambda: issue_registry.async_get_issue(DOMAIN, "analyzer"))
+    issue = issue_registry.async_get_issue(DOMAIN, "analyzer")
+    assert issue is not None
+    assert issue.translation_key == "model_task_gone"
+    assert issue.translation_placeholders == {"model": "ai_task.gone"}

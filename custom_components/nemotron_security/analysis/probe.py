@@ -33,6 +33,7 @@ class ModelProblem(StrEnum):
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"
     SCHEMA_LOST = "model_schema_lost"
+    TASK_GONE = "model_task_gone"
 
 
 async def async_offered(server: ChatServer) -> list[OfferedModel] | None:
