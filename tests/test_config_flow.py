@@ -10,7 +10,7 @@ from unittest.mock import patch
 from aiohttp import web
 from homeassistant.config_entries import SOURCE_USER, ConfigSubentry
 from homeassistant.core import HomeAssistant
-from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.data_entry_flow import FlowResultType, InvalidData
 from homeassistant.helpers import entity_registry as er
 import probatio as vol
 import pytest
@@ -386,6 +386,26 @@ async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
     assert entry.options == {**good, "gpu_urls": []}
     result = await hass.config_entries.options.async_init(entry.entry_id)
     assert {name: suggested(result, name) for name in good} == good
+
+
+async def test_options_of_how_often_the_model_is_asked(hass: HomeAssistant) -> None:
+    entry = nemotron_entry(hass)
+    times = {"quiet_time": 20, "maximum_length": 600}
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": {}})
+    usual = {"opening_delay": 3, "concurrency": 1, "cooldown": 5, "calls_per_hour": 120, "news_for": 5}
+    assert usual.items() <= entry.options.items()
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    with pytest.raises(InvalidData) as refused:
+        await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": {"concurrency": 9}})
+    assert refused.value.path == ["limits", "concurrency"]
+    chosen = {"opening_delay": 0, "concurrency": 8, "cooldown": 0, "calls_per_hour": 1, "news_for": 60}
+    await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": chosen})
+    assert chosen.items() <= entry.options.items()
+    assert "limits" not in entry.options
+    result = await hass.config_entries.options.async_init(entry.entry_id)
+    limits = result["data_schema"].schema["limits"].schema.schema
+    assert {marker.schema: marker.description["suggested_value"] for marker in limits} == chosen
 
 
 # --- cameras --------------------------------------------------------------------------------------------------------

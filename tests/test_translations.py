@@ -191,10 +191,16 @@ FORMS = {
     ),
     ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
-    ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA),
+    ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA) - {config_flow.SECTION_LIMITS},
     ("camera", "user"): schema_keys(config_flow.SOURCE_SCHEMA),
     ("camera", "reconfigure"): schema_keys(config_flow.SOURCE_SCHEMA),
     **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
+}
+
+ADVANCED = {config_flow.SECTION_ADVANCED: schema_keys(config_flow.ADVANCED_SCHEMA)}
+SECTIONS = {
+    ("options", "init"): {config_flow.SECTION_LIMITS: schema_keys(config_flow.LIMITS_SCHEMA)},
+    **{("camera", source): ADVANCED for source in config_flow.SOURCES},
 }
 
 
@@ -212,9 +218,9 @@ def test_every_field_is_named_and_explained(form: tuple[str, str], fields: set[s
     step = flow(form[0])["step"][form[1]]
     assert set(step["data"]) == fields
     assert set(step["data_description"]) == fields
-    if form[0] == "camera" and form[1] in config_flow.SOURCES:
-        advanced = step["sections"][config_flow.SECTION_ADVANCED]
-        assert set(advanced["data"]) == set(advanced["data_description"]) == schema_keys(config_flow.ADVANCED_SCHEMA)
+    sections = step.get("sections", {})
+    assert {name: set(part["data"]) for name, part in sections.items()} == SECTIONS.get(form, {})
+    assert {name: set(part["data_description"]) for name, part in sections.items()} == SECTIONS.get(form, {})
 
 
 def problems(module: Any) -> set[str]:

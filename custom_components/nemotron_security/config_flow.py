@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, override
@@ -43,6 +44,7 @@ import probatio as vol
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
 from .analysis.ai_task import capabilities_of
+from .analysis.analyst import AnalystLimits
 from .analysis.chat import OfferedModel
 from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
@@ -70,9 +72,12 @@ from .const import (
     CONF_ANALYZER_MODEL,
     CONF_ANALYZER_URL,
     CONF_CALENDARS,
+    CONF_CALLS_PER_HOUR,
     CONF_CAMERA_ENTITY,
     CONF_CAPABILITIES,
+    CONF_CONCURRENCY,
     CONF_CONFIDENCE,
+    CONF_COOLDOWN,
     CONF_DETECT,
     CONF_DETECTOR_MODEL,
     CONF_FILE_PATH,
@@ -83,7 +88,9 @@ from .const import (
     CONF_KEY_FRAMES,
     CONF_LABELS,
     CONF_MAXIMUM_LENGTH,
+    CONF_NEWS_FOR,
     CONF_NOTE,
+    CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
     CONF_SOURCE,
     CONF_STREAM_URL,
@@ -108,6 +115,7 @@ from .models import CameraView, Floor, Topic
 TITLE = "Nemotron Home Security"
 
 SECTION_ADVANCED = "advanced"
+SECTION_LIMITS = "limits"
 KEY_NOT_CHANGED = "__**key_not_changed**__"
 """Stands in the form for the API key that is kept, as Home Assistant's own flows do it."""
 
@@ -144,16 +152,14 @@ def _several(options: type[StrEnum], translation_key: str) -> SelectSelector:
     )
 
 
-def _seconds(minimum: int, maximum: int) -> NumberSelector:
+def _number(minimum: int, maximum: int, unit: str) -> NumberSelector:
     return NumberSelector(
-        NumberSelectorConfig(
-            min=minimum,
-            max=maximum,
-            step=1,
-            mode=NumberSelectorMode.BOX,
-            unit_of_measurement=UnitOfTime.SECONDS,
-        )
+        NumberSelectorConfig(min=minimum, max=maximum, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
     )
+
+
+def _seconds(minimum: int, maximum: int) -> NumberSelector:
+    return _number(minimum, maximum, UnitOfTime.SECONDS)
 
 
 ANALYZER_SELECTOR = _select((ANALYZER_RULES, ANALYZER_NEMOTRON, ANALYZER_AI_TASK), "analyzer")
@@ -179,6 +185,22 @@ AI_TASK_SCHEMA = vol.Schema(
 REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
 FOUND = BooleanSelector({"read_only": True})
 TOKENS = NumberSelector(NumberSelectorConfig(mode=NumberSelectorMode.BOX, unit_of_measurement="tokens", read_only=True))
+DEFAULT_LIMITS = AnalystLimits()
+LIMITS_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_OPENING_DELAY, default=int(DEFAULT_LIMITS.opening_delay)): _seconds(0, 60),
+        vol.Required(CONF_CONCURRENCY, default=DEFAULT_LIMITS.concurrency): NumberSelector(
+            NumberSelectorConfig(min=1, max=8, step=1, mode=NumberSelectorMode.SLIDER)
+        ),
+        vol.Required(CONF_COOLDOWN, default=int(DEFAULT_LIMITS.cooldown)): _seconds(0, 600),
+        vol.Required(CONF_CALLS_PER_HOUR, default=DEFAULT_LIMITS.calls_per_hour): NumberSelector(
+            NumberSelectorConfig(min=1, max=3600, step=1, mode=NumberSelectorMode.BOX)
+        ),
+        vol.Required(CONF_NEWS_FOR, default=DEFAULT_LIMITS.news_for // timedelta(minutes=1)): _number(
+            1, 1440, UnitOfTime.MINUTES
+        ),
+    }
+)
 OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
@@ -197,6 +219,7 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Required(CONF_KEY_FRAMES, default=DEFAULT_KEY_FRAMES): NumberSelector(
             NumberSelectorConfig(min=0, max=MOST_KEY_FRAMES, step=1, mode=NumberSelectorMode.SLIDER)
         ),
+        vol.Optional(SECTION_LIMITS): section(LIMITS_SCHEMA, {"collapsed": True}),
     }
 )
 
@@ -473,14 +496,22 @@ class NemotronSecurityOptionsFlow(OptionsFlow):
             if problem:
                 errors[CONF_GPU_URLS] = problem
             if not errors:
-                return self.async_create_entry(data={**user_input, CONF_GPU_URLS: urls})
-        shown = {**self.config_entry.options, CONF_GPU_URLS: list(self._gpu_urls)} if user_input is None else user_input
+                limits = user_input.pop(SECTION_LIMITS, {})
+                return self.async_create_entry(data={**user_input, **limits, CONF_GPU_URLS: urls})
+        shown = self._present if user_input is None else user_input
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(OPTIONS_SCHEMA, shown),
             errors=errors,
             description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
         )
+
+    @property
+    def _present(self) -> dict[str, Any]:
+        """The options as the form has them, without secrets."""
+        options = self.config_entry.options
+        limits = {name: options[name] for name in LIMITS_SCHEMA.schema if name in options}
+        return {**options, CONF_GPU_URLS: list(self._gpu_urls), SECTION_LIMITS: limits}
 
     @property
     def _gpu_urls(self) -> dict[str, str]:

@@ -36,6 +36,13 @@ CONF_KEY_FRAMES: Final = "key_frames"
 CONF_FLOORS: Final = "floors"
 """Option: the facts that set a lowest score."""
 DEFAULT_KEY_FRAMES: Final = 4
+# Options of how often a model is asked, each named as in `AnalystLimits`
+CONF_OPENING_DELAY: Final = "opening_delay"
+CONF_CONCURRENCY: Final = "concurrency"
+CONF_COOLDOWN: Final = "cooldown"
+CONF_CALLS_PER_HOUR: Final = "calls_per_hour"
+CONF_NEWS_FOR: Final = "news_for"
+"""In minutes."""
 CONF_GPU_INTERVAL: Final = "gpu_interval"
 CONF_GPU_URLS: Final = "gpu_urls"
 """Option: metrics end-points of other machines with GPUs. Holds secrets."""

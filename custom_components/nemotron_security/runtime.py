@@ -5,8 +5,10 @@ worker's reports -> coordinators, incidents -> store -> websocket channels, even
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 import time
+from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -14,7 +16,7 @@ from homeassistant.helpers import device_registry as dr
 
 from .analysis import AnalysisProblem, Analyzer, Case, rules
 from .analysis.ai_task import AiTaskAnalyzer
-from .analysis.analyst import Analyst
+from .analysis.analyst import Analyst, AnalystLimits
 from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
 from .analysis.context import HouseWatch
@@ -28,8 +30,13 @@ from .const import (
     ANALYZER_NEMOTRON,
     CONF_AI_TASK_ENTITY,
     CONF_ANALYZER,
+    CONF_CALLS_PER_HOUR,
+    CONF_CONCURRENCY,
+    CONF_COOLDOWN,
     CONF_DETECTOR_MODEL,
     CONF_MAXIMUM_LENGTH,
+    CONF_NEWS_FOR,
+    CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
@@ -113,6 +120,7 @@ class Runtime:
                     self.incidents,
                     self.house.read,
                     self.briefing,
+                    limits=_analyst_limits(entry),
                     on_problem=self._handle_analyzer_problem,
                     on_breaker=self._handle_breaker,
                 )
@@ -204,6 +212,8 @@ class Runtime:
         """Bring what runs in line with what the entry says now."""
         quiet_time, maximum_length = _incident_times(self._entry)
         self.incidents.set_options(quiet_time=quiet_time, maximum_length=maximum_length)
+        for analyst in self._analysts:
+            analyst.set_limits(_analyst_limits(self._entry))
         self.gpus.async_follow_options()
         self._load_detector()
         await self.async_sync_cameras()
@@ -408,6 +418,16 @@ def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
         options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
         options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
     )
+
+
+def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:
+    """Return how often the model may be asked; what the user did not choose is as `AnalystLimits` has it."""
+    options = entry.options
+    names = (CONF_OPENING_DELAY, CONF_CONCURRENCY, CONF_COOLDOWN, CONF_CALLS_PER_HOUR)
+    chosen: dict[str, Any] = {name: int(options[name]) for name in names if name in options}
+    if CONF_NEWS_FOR in options:
+        chosen[CONF_NEWS_FOR] = timedelta(minutes=options[CONF_NEWS_FOR])
+    return AnalystLimits(**chosen)
 
 
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:

@@ -417,6 +417,24 @@ async def test_the_budget_is_kept_and_spent_on_the_most_urgent(restart: Restart,
     assert again.analyzer.asked == [3]
 
 
+async def test_new_limits_count_for_what_waits(restart: Restart) -> None:
+    limits = replace(PLAIN, calls_per_hour=1)
+    scene = await restart(limits)
+    never: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scene.analyzer.respond = lambda _: never
+    for number in range(4):
+        await scene.opens(number, score=50 - number)
+    await scene.passes(10 * MINUTE, step=MINUTE)
+    assert scene.analyzer.asked == [0]
+    scene.analyst.set_limits(replace(limits, calls_per_hour=10))
+    await scene.settle()
+    assert scene.analyzer.asked == [0]
+    scene.analyst.set_limits(replace(limits, calls_per_hour=10, concurrency=3))
+    await scene.settle()
+    assert scene.analyzer.asked == [0, 1, 2]
+    assert await scene.waiting() == 4
+
+
 # --- restarts and crashes ---------------------------------------------------------------------------------------------
 
 

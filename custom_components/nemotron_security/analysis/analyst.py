@@ -185,6 +185,11 @@ class Analyst:
         """
         return await self._store.async_backlog()
 
+    def set_limits(self, limits: AnalystLimits) -> None:
+        """Change the pace, also for what waits; but when to try again after failures stays as it was."""
+        self._limits = limits
+        self._changed.set()
+
     async def async_start(self) -> None:
         """Begin to judge, first what waited before a restart."""
         self._task = asyncio.create_task(self._async_work(), name="nemotron_security analyst")
