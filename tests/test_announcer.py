@@ -146,6 +146,7 @@ async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistan
             # Three persons who come one after the other: each is stored at a moment of its own.
             seen = [person(track_id, at=at, since=now) for track_id in (1, 2, 3) if number >= track_id - 1]
             await async_report(hass, entry, frame(*seen, at=at, frame_id=number + 1, camera_id=camera_id))
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=DETECTION_INTERVAL))
     assert len({json.loads(message.data)["detected_at"] for message in on_channel}) >= 9
     assert [event.data["camera_id"] for event in on_bus] == [CAMERA, YARD] * 3
     moments = sorted({datetime.fromisoformat(event.data["detected_at"]) for event in on_bus})

@@ -76,9 +76,12 @@ async def test_unchanged_picture_is_not_sent_again(
     assert other.status == HTTPStatus.OK
     # A better view of the same track has another id and another tag.
     await async_report(hass, entry, picture_of(1, at=NOW + 2, score=0.95))
-    assert await status(client, f"{PICTURES}/{picture_id}") == HTTPStatus.NOT_FOUND
     better = await client.get(f"{PICTURES}/{picture_id + 1}", headers={"If-None-Match": etag})
     assert better.status == HTTPStatus.OK
+    # The next one takes its place; the first view of a track is kept.
+    await async_report(hass, entry, picture_of(1, at=NOW + 4, score=0.97))
+    seen = [await status(client, f"{PICTURES}/{picture_id + number}") for number in range(3)]
+    assert seen == [HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.OK]
 
 
 async def test_without_authentication(hass_client_no_auth: ClientSessionGenerator, picture_id: int) -> None:
