@@ -66,6 +66,15 @@ async def test_assessment(session: ClientSession, faulty: FaultyServer, jpeg: by
     assert base64.b64decode(encoded) == jpeg
 
 
+async def test_half_a_character_that_somebody_wrote_reaches_the_model(
+    session: ClientSession, faulty: FaultyServer, jpeg: bytes
+) -> None:
+    faulty.respond = lambda: faulty.answer(TEXT)
+    verdict = await analyzer(session, faulty.url).async_assess(case(note="Gate \ud83d"), [key_frame(jpeg)])
+    assert verdict.risk_score == 92
+    assert "Gate \ud83d" in faulty.requests[0]["messages"][1]["content"][0]["text"]
+
+
 async def test_no_key_no_header(session: ClientSession, faulty: FaultyServer) -> None:
     faulty.respond = lambda: faulty.answer(TEXT)
     await analyzer(session, faulty.url, None).async_assess(case(), ())

@@ -1,7 +1,8 @@
 """Gathers all that an analyzer is given of an incident: the case and its key frames, as the user's settings want it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import logging
@@ -44,7 +45,7 @@ from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
-from .keyframes import choose, scaled
+from .keyframes import Chosen, choose, scaled
 from .rules import importance
 
 _LOGGER = logging.getLogger(__name__)
@@ -193,26 +194,9 @@ class Briefing:
             main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at))
             if last := await self._async_last_view(incident, main):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
-        key_frames = []
-        for picture, moment in choose(pictures, matters, most):
-            if not (jpeg := await self._store.async_read_picture(picture.id)):
-                continue
-            try:
-                fitting = await asyncio.to_thread(scaled, jpeg)
-            except OSError:
-                continue
-            key_frames.append(
-                KeyFrame(
-                    track_id=picture.track_id,
-                    captured_at=picture.captured_at,
-                    jpeg=fitting.jpeg,
-                    width=fitting.width,
-                    height=fitting.height,
-                    moment=moment,
-                    picture_id=picture.id,
-                )
-            )
-        return key_frames
+        chosen = choose(pictures, matters, most)
+        jpegs = await self._store.async_read_pictures([choice.picture.id for choice in chosen])
+        return await asyncio.to_thread(lambda: list(_key_frames(chosen, jpegs)))
 
     async def _async_last_view(self, incident: Incident, track: Track) -> Picture | None:
         """Store what the camera sees now: where the object went, what it left, what is missing."""
@@ -238,6 +222,24 @@ class Briefing:
         except (TimeoutError, OSError, StoreError) as err:
             _LOGGER.debug("Incident %s is judged without its last view: %s", incident.id, type(err).__name__)
             return None
+
+
+def _key_frames(chosen: Sequence[Chosen], jpegs: Sequence[bytes | None]) -> Iterator[KeyFrame]:
+    """Yield the chosen pictures that are there, as large as a model takes them. Not for the event loop."""
+    for (picture, moment), jpeg in zip(chosen, jpegs, strict=True):
+        if jpeg is None:
+            continue
+        with contextlib.suppress(OSError):
+            fitting = scaled(jpeg)
+            yield KeyFrame(
+                track_id=picture.track_id,
+                captured_at=picture.captured_at,
+                jpeg=fitting.jpeg,
+                width=fitting.width,
+                height=fitting.height,
+                moment=moment,
+                picture_id=picture.id,
+            )
 
 
 def _resized(track: Track, width: int, height: int) -> Box:

@@ -208,7 +208,11 @@ class Store:
 
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
-        return await self._async_run(self._reader, partial(self._read_picture, picture_id))
+        return (await self.async_read_pictures([picture_id]))[0]
+
+    async def async_read_pictures(self, picture_ids: Sequence[int]) -> list[bytes | None]:
+        """Return the JPEGs of several pictures, each as `async_read_picture` does."""
+        return await self._async_run(self._reader, lambda: list(map(self._read_picture, picture_ids)))
 
     async def async_await_judgement(self, incident_id: int, due_at: datetime, house: House | None) -> None:
         """Let an incident wait for an analyzer, when it opens and again when it ends.
