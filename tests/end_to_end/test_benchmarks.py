@@ -1,4 +1,4 @@
-"""The benchmark that needs a real Home Assistant and many clients, in small."""
+"""The benchmarks that need a real Home Assistant beside other processes, in small."""
 
 from concurrent.futures import ThreadPoolExecutor
 import math
@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from benchmarks import _audience
+from benchmarks import _audience, analysis
+from benchmarks._model_server import ANSWER_TIME
 from benchmarks.fanout import Plan, measure_fanout
 
 
@@ -34,6 +35,23 @@ async def test_fanout_measures_every_way() -> None:
     } <= figures.keys()
     assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
     assert 0 < figures["p50_ms_3"] <= figures["p99_ms_3"]
+
+
+async def test_analysis_measures_verdicts_one_by_one_and_together() -> None:
+    figures = await analysis.measure_analysis(analysis.Plan(verdicts=2, together=4, gathering=2, cameras=2, settle=0.0))
+    assert {
+        "overhead_ms_p50",
+        "overhead_ms_p95",
+        "loop_block_ms_max",
+        "loop_busy_ms_max",
+        "loop_idle_ms_max",
+        "throughput_per_min",
+        "verdicts",
+        "picture_kb",
+    } == figures.keys()
+    # The server keeps its time, so the clocks of three processes agree when nothing is negative.
+    assert 0 < figures["overhead_ms_p50"] <= figures["overhead_ms_p95"]
+    assert 0 < figures["throughput_per_min"] <= 60 * analysis.CONCURRENCY / ANSWER_TIME
 
 
 def incident_frame(*numbers: int) -> bytes:
