@@ -404,7 +404,9 @@ async def test_options_of_how_often_the_model_is_asked(hass: HomeAssistant) -> N
     assert chosen.items() <= entry.options.items()
     assert "limits" not in entry.options
     result = await hass.config_entries.options.async_init(entry.entry_id)
-    limits = result["data_schema"].schema["limits"].schema.schema
+    form = result["data_schema"]
+    assert form is not None
+    limits = form.schema["limits"].schema.schema
     assert {marker.schema: marker.description["suggested_value"] for marker in limits} == chosen
 
 
