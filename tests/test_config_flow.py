@@ -134,7 +134,7 @@ async def tried(hass: HomeAssistant, result: Any, **user_input: Any) -> Any:
     result = await answer(hass, result, **user_input)
     if result["type"] is FlowResultType.SHOW_PROGRESS:
         assert result["progress_action"] == "probe"
-        await hass.async_block_till_done()
+        await hass.async_block_till_done(wait_background_tasks=True)
         result = await hass.config_entries.flow.async_configure(result["flow_id"])
     return result
 

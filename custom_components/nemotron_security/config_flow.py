@@ -383,7 +383,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
         """Try what was typed while somebody waits: a model that thinks takes a minute."""
         if self._trial is None:
             # Not begun at once: what is done before progress was shown can be followed by no other step.
-            self._trial = self.hass.async_create_task(
+            self._trial = self.hass.async_create_background_task(
                 self._async_try(), "nemotron_security trial of a model", eager_start=False
             )
         if not self._trial.done():
