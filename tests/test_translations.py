@@ -49,7 +49,8 @@ ENTITIES = {
     "switch": {"detection"},
 }
 MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
-CAMERA_PROBLEMS = set(Problem) - MODEL_PROBLEMS
+DETECTOR_PROBLEMS = {problem for problem in Problem if problem.startswith("detector_")}
+CAMERA_PROBLEMS = set(Problem) - MODEL_PROBLEMS - DETECTOR_PROBLEMS
 
 
 def leaves(node: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

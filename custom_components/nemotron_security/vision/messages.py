@@ -75,6 +75,11 @@ class Problem(StrEnum):
     MODEL_MISSING = "model_missing"
     MODEL_CORRUPT = "model_corrupt"
     MODEL_SHAPE = "model_shape"
+    DETECTOR_UNREACHABLE = "detector_unreachable"
+    DETECTOR_UNAUTHORIZED = "detector_unauthorized"
+    DETECTOR_NOT_READY = "detector_not_ready"
+    DETECTOR_NO_MODEL = "detector_no_model"
+    DETECTOR_BAD_ANSWER = "detector_bad_answer"
     WORKER_DOWN = "worker_down"
     CAMERA_UNAVAILABLE = "camera_unavailable"
 
@@ -113,11 +118,17 @@ class DetectorConfig:
     """Which model looks at the frames of every camera of this worker."""
 
     plugin: str = "ncnn"
+    """`ncnn`, `triton` or `deepstack`."""
     model: str = ""
-    """Folder with `model.ncnn.param`, `model.ncnn.bin` and `metadata.yaml` (Ultralytics' export)."""
+    """For ncnn a folder with `model.ncnn.param`, `model.ncnn.bin` and `metadata.yaml` (Ultralytics' export); for others
+    the model's name at the server, empty for the one that a DeepStack-like server has anyway."""
     threads: int = 1
     minimum_score: float = 0.5
     """Detections below it never start a track (ByteTrack's low-score stage may still use them)."""
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    """Addresses of the servers, the preferred one first; may hold user names and passwords."""
+    token: str = field(default="", repr=False)
+    """What the servers want to see, if anything: a bearer token, or a DeepStack-like server's API key."""
 
 
 # --- parent to worker ---------------------------------------------------------------------------------------------

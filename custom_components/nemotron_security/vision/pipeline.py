@@ -53,6 +53,24 @@ _FAR = 1e6
 """Pixels: farther than any object leaves the frame."""
 
 
+def _load(config: DetectorConfig) -> Detector:
+    """Import no more than the plug-in that is wanted: ncnn alone is a library of 12 MB."""
+    match config.plugin:
+        case "ncnn":
+            from .detectors.ncnn import NcnnDetector  # noqa: PLC0415
+
+            return NcnnDetector(config)
+        case "triton":
+            from .detectors.triton import TritonDetector  # noqa: PLC0415
+
+            return TritonDetector(config)
+        case "deepstack":
+            from .detectors.deepstack import DeepStackDetector  # noqa: PLC0415
+
+            return DeepStackDetector(config)
+    raise DetectorError(Problem.MODEL_MISSING, f"no detector {config.plugin!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedDetector:
     """A detector and the score that starts a track."""
@@ -67,12 +85,8 @@ class LoadedDetector:
         Raises:
             DetectorError: there is no such plug-in, or it cannot use the model.
         """
-        if config.plugin != "ncnn":
-            raise DetectorError(Problem.MODEL_MISSING, f"no detector {config.plugin!r}")
-        from .detectors.ncnn import NcnnDetector  # noqa: PLC0415  # a library of 12 MB, only where it is wanted
-
-        weak = min(_WEAK_SCORE, config.minimum_score)
-        return cls(NcnnDetector(replace(config, minimum_score=weak)), config.minimum_score)
+        weak = replace(config, minimum_score=min(_WEAK_SCORE, config.minimum_score))
+        return cls(_load(weak), config.minimum_score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import dataclasses
 from fractions import Fraction
 from itertools import count
 import json
+import os
 from pathlib import Path
 import sys
 import threading
@@ -29,6 +30,7 @@ from .sources import SourceError, open_source
 
 _MODEL = Path(__file__).resolve().parents[3] / "demo" / "detector" / "model"
 """The demo's model, in a checkout of the repository."""
+_TOKEN = "DETECTOR_TOKEN"  # noqa: S105  # the variable's name: arguments are seen by everybody on the machine
 _LABELS = "person,bicycle,car,motorcycle,bus,truck,cat,dog"
 _CLOCK = 90_000
 """Ticks a second in an annotated video."""
@@ -53,7 +55,11 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vision", description=__doc__)
     parser.add_argument("video", help="a video file")
-    parser.add_argument("--model", default=str(_MODEL), metavar="FOLDER", help="a model exported for ncnn")
+    parser.add_argument("--detector", choices=("ncnn", "triton", "deepstack"), default="ncnn", help="what looks")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a folder with a model for ncnn, or a model's name at the server"
+    )
+    parser.add_argument("--url", action="append", default=[], help=f"a server; its token is taken from {_TOKEN}")
     parser.add_argument("--labels", default=_LABELS, help="what is tracked (default: %(default)s)")
     parser.add_argument("--confidence", type=float, default=0.7, help="when a track counts (default: %(default)s)")
     parser.add_argument("--fps", type=float, default=5.0, help="frames a second looked at (default: %(default)s)")
@@ -71,7 +77,13 @@ def _watch(options: argparse.Namespace) -> None:
         labels=tuple(label.strip() for label in options.labels.split(",")),
         confidence=options.confidence,
     )
-    detector = DetectorConfig(model=options.model, threads=options.threads)
+    detector = DetectorConfig(
+        plugin=options.detector,
+        model=options.model or (str(_MODEL) if options.detector == "ncnn" else ""),
+        threads=options.threads,
+        urls=tuple(options.url),
+        token=os.environ.get(_TOKEN, ""),
+    )
     with ExitStack() as stack:
         frames = stack.enter_context(open_source(source, fps=0, stop=threading.Event()))
         loaded = LoadedDetector.load(detector)

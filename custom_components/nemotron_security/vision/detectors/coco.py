@@ -1,0 +1,32 @@
+"""The 80 names of COCO in the order that models count them, and what servers call the same things."""
+
+from typing import Final
+
+_NAMES: Final = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+COCO: Final = tuple(_NAMES.split(","))
+
+_OTHER_NAMES: Final = {
+    **dict.fromkeys(("people", "human", "pedestrian"), "person"),
+    **dict.fromkeys(("vehicle", "automobile"), "car"),
+    "aeroplane": "airplane",
+    "bike": "bicycle",
+    "diningtable": "dining table",
+    "hair dryer": "hair drier",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
+
+def coco_name(label: str) -> str:
+    """Return COCO's name of what a server calls differently, else the label in lower case."""
+    plain = " ".join(label.lower().replace("_", " ").split())
+    return _OTHER_NAMES.get(plain, plain)
