@@ -55,6 +55,9 @@ class Listener:
     def send(self, message: Message) -> None:
         self.received.append(message)
 
+    def abandon(self) -> None:
+        raise AssertionError("it never fails")
+
     @property
     def detections(self) -> list[int]:
         """The ids of the detections so far."""
@@ -136,6 +139,9 @@ async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistan
 
         def send(self, message: Message) -> None:
             on_channel.append(message)
+
+        def abandon(self) -> None:
+            raise AssertionError("it never fails")
 
     async_channels(hass).events.connect(Client())
     now = float(int(time.time()))

@@ -79,12 +79,16 @@ class Listener:
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
+        self.abandoned = False
 
     def wants(self, message: Message) -> bool:
         return True
 
     def send(self, message: Message) -> None:
         self.received.append(json.loads(message.envelope))
+
+    def abandon(self) -> None:
+        self.abandoned = True
 
 
 class FailingListener(Listener):
@@ -331,9 +335,10 @@ class TestConnectionManagement:
         assert [len(listener.received) for listener in listeners] == [1] * 5
 
     def test_graceful_disconnect_on_error(self, events: EventBroadcaster, caplog: pytest.LogCaptureFixture) -> None:
-        connected(events, FailingListener())
-        assert events.broadcast_new_event(INCIDENT) == 0
-        assert events.connections == 0
+        failing, listener = connected(events, FailingListener(), Listener())
+        assert events.broadcast_new_event(INCIDENT) == 1
+        assert events.connections == 1
+        assert (failing.abandoned, listener.abandoned) == (True, False)
         assert "failed and was dropped" in caplog.text
 
     def test_client_is_not_sent_what_it_may_not_have(self, events: EventBroadcaster) -> None:
@@ -399,6 +404,17 @@ class TestHistory:
             past = events.since(since)
             assert [message.incident_id for message in past.messages] == incident_ids, since - start
             assert past.complete is complete
+
+    def test_since_another_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The clock was set back, so that this run has come to the number which the client has of the run before."""
+        monkeypatch.setattr("time.time_ns", lambda: 1_000_000_000_000)
+        before, after = EventBroadcaster(), EventBroadcaster()
+        before.broadcast_new_event(INCIDENT)
+        for _ in range(3):
+            after.broadcast_new_event(INCIDENT)
+        assert after.since(before.seq, after.run).complete
+        missed = after.since(before.seq, before.run)
+        assert (len(missed.messages), missed.complete) == (3, False)
 
     def test_present_state_is_the_last_of_each(self, system: SystemBroadcaster) -> None:
         status = PipelineStatus(worker=PartState.RUNNING)

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -162,3 +164,44 @@ async def test_example(
         # What it had before did not come again, and nothing was missing.
         assert printed.count("new_event: #1 .*") == 1
         assert printed.count("away too long.*") == 0
+
+
+@pytest.mark.usefixtures("silent_worker")
+@pytest.mark.parametrize("example", ["subscribe.py", "subscribe.mjs"])
+async def test_example_comes_back_before_the_integration(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, hass_access_token: str, example: str
+) -> None:
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE))
+    port = (await hass_client()).port
+    assert port is not None
+    async with network(port) as (between, url), running(example, url, hass_access_token) as printed:
+        await printed.until("pipeline_status: .*")
+        between.cut()
+        await printed.until("not connected")
+        assert await hass.config_entries.async_unload(entry.entry_id)
+        between.heal()
+        await printed.until("Nemotron Home Security is not set up or not running")
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await printed.until("pipeline_status: .*")
+        now = time.time()
+        await async_report(hass, entry, online(), frame(person(1, at=now), at=now))
+        await printed.until(r"new_event: #1 .*")
+        assert printed.count("away too long.*") == 0
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize("example", ["subscribe.py", "subscribe.mjs"])
+async def test_example_comes_back_when_home_assistant_stops(example: str) -> None:
+    """A Home Assistant that is about to stop closes the connection before anybody has logged in."""
+
+    async def close(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/api/websocket", close)
+    async with TestServer(app) as server, running(example, str(server.make_url("/")), "token") as printed:
+        await printed.until("not connected")
+        await printed.until("not connected")

@@ -29,6 +29,9 @@ class Listener:
     def send(self, message: Message) -> None:
         self.received.append(message)
 
+    def abandon(self) -> None:
+        raise AssertionError("it never fails")
+
 
 @pytest.fixture
 async def entry(hass: HomeAssistant, silent_worker: None) -> MockConfigEntry:

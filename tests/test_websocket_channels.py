@@ -296,7 +296,7 @@ class TestWebSocketEventChannel:
         client = await hass_ws_client()
         assert runtime.events.connections == 0
         result = await subscribe(client, EVENTS)
-        assert result == {"seq": runtime.events.seq, "complete": True}
+        assert result == {"seq": runtime.events.seq, "run": runtime.events.run, "complete": True}
         assert runtime.events.connections == 1
         await nothing_waits(client)
 
@@ -363,7 +363,7 @@ class TestWebSocketEventChannel:
         await until(lambda: runtime.events.seq == seen["seq"] + 2)
         client = await hass_ws_client()
         result = await subscribe(client, EVENTS, since=seen["seq"])
-        assert result == {"seq": seen["seq"] + 2, "complete": True}
+        assert result == {"seq": seen["seq"] + 2, "run": runtime.events.run, "complete": True}
         missed = [await receive_event(client) for _ in range(2)]
         assert [message["type"] for message in missed] == ["new_event", "detection"]
         assert [message["seq"] - seen["seq"] for message in missed] == [1, 2]
@@ -741,9 +741,15 @@ class TestReplay:
         incidents = [await stored_incident(runtime) for _ in range(2)]
         client = await hass_ws_client()
         result = await subscribe(client, EVENTS, since=1, replay=10)
-        assert result == {"seq": runtime.events.seq, "complete": False}
+        assert result == {"seq": runtime.events.seq, "run": runtime.events.run, "complete": False}
         replayed = [(await receive_event(client))["data"]["id"] for _ in range(2)]
         assert replayed == [incident.id for incident in incidents]
+
+    async def test_since_another_run(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        client = await hass_ws_client()
+        seq, run = runtime.events.seq, runtime.events.run
+        assert (await subscribe(client, EVENTS, since=seq, run=run))["complete"]
+        assert not (await subscribe(client, EVENTS, since=seq, run="another"))["complete"]
 
     async def test_within_reach_needs_no_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         await stored_incident(runtime)
@@ -763,7 +769,7 @@ class TestReplay:
         runtime.events.broadcast_new_event(during)
         runtime.events.broadcast_event_updated(replace(during, title="Later"))
         go_on.set()
-        assert (await receive(client))["result"] == {"seq": seq, "complete": True}
+        assert (await receive(client))["result"] == {"seq": seq, "run": runtime.events.run, "complete": True}
         received = [await receive_event(client) for _ in range(3)]
         assert [(message["type"], message["data"]["id"], message["seq"] - seq) for message in received] == [
             ("new_event", before.id, 0),
@@ -812,6 +818,33 @@ class TestReplay:
         await left_alone(runtime.events)
         go_on.set()
         assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 0
+
+    async def test_client_unsubscribes_during_replay(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await stored_incident(runtime)
+        client = await hass_ws_client()
+        go_on = hold_reading(runtime, monkeypatch)
+        await client.send_json({"id": 1, "type": EVENTS, "replay": 10})
+        await until(lambda: runtime.events.connections == 1)
+        await client.send_json({"id": 2, "type": "unsubscribe_events", "subscription": 1})
+        assert (await receive(client))["id"] == 2
+        go_on.set()
+        answer = await receive(client)
+        assert (answer["id"], answer["success"], answer["result"]["complete"]) == (1, True, False)
+        await client.send_json({"id": 3, "type": "ping"})
+        assert (await receive(client))["type"] == "pong"  # nothing came between
+
+    async def test_replay_fails_in_an_unforeseen_way(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*args: Any, **kwargs: Any) -> list[Incident]:
+            raise ValueError
+
+        monkeypatch.setattr(runtime.store, "async_incidents", fail)
+        client = await hass_ws_client()
+        assert (await ask(client, EVENTS, replay=5))["error"]["code"] == "unknown_error"
+        assert runtime.events.connections == 0
 
 
 class TestLoadedIntegration:
@@ -923,7 +956,7 @@ class TestFilters:
             runtime.events.broadcast_event_updated(replace(INCIDENT, risk_score=score))
         client = await hass_ws_client()
         result = await subscribe(client, EVENTS, since=start, minimum_risk=50)
-        assert result == {"seq": start + 3, "complete": True}
+        assert result == {"seq": start + 3, "run": runtime.events.run, "complete": True}
         missed = [await receive_event(client) for _ in range(2)]
         assert [(message["data"]["risk_score"], message["seq"] - start) for message in missed] == [(80, 2), (20, 3)]
         await nothing_waits(client)
@@ -1021,7 +1054,8 @@ class TestBackPressure:
         for _ in range(HISTORY):
             runtime.events.broadcast_event_updated(INCIDENT)
         client = await hass_ws_client()
-        assert (await subscribe(client, EVENTS, since=start)) == {"seq": start + HISTORY, "complete": True}
+        result = await subscribe(client, EVENTS, since=start)
+        assert result == {"seq": start + HISTORY, "run": runtime.events.run, "complete": True}
         assert self._subscription(runtime)._past  # it does not come in one burst
         received = []
         for _ in range(HISTORY):

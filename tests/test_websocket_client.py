@@ -255,7 +255,22 @@ class TestSlowClient:
         connection.let_time_pass()
         assert events.connections == 0
         assert connection.timers == []
+        assert connection.subscriptions == {}
         assert "failed and was dropped" in caplog.text
+
+    def test_client_that_fails_while_messages_wait(
+        self, events: EventBroadcaster, connection: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection.subscribe(events).start([], {})
+        for _ in range(MAXIMUM_BACKLOG + 1):
+            events.broadcast_event_updated(INCIDENT)
+        (timer,) = connection.timers
+        monkeypatch.setattr(Waiting, "add", None)  # whatever it is that fails
+        assert events.broadcast_event_updated(INCIDENT) == 0
+        assert events.connections == 0
+        assert timer.cancelled
+        assert connection.subscriptions == {}
+        assert len(connection.read_all()) == MAXIMUM_BACKLOG
 
 
 class TestPast:

@@ -1,7 +1,8 @@
 """The two channels: who listens, what was said, and each message turned into JSON once for all who listen.
 
 A channel numbers its messages. The numbers rise by one, so that a client can tell that it missed something; they begin
-at the clock's milliseconds, so that a number of an earlier run is never taken for one of this run.
+at the clock's milliseconds, so that a number of an earlier run is not taken for one of this run. That fails when the
+clock was set back; the run's own name tells runs apart whatever the clock says.
 """
 
 from collections import OrderedDict, deque
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 import logging
+from secrets import token_hex
 import time
 from typing import Any, NamedTuple, Protocol
 
@@ -225,6 +227,9 @@ class Client(Protocol):
     def send(self, message: Message) -> None:
         """Take the message."""
 
+    def abandon(self) -> None:
+        """Let go of everything: the client failed and was dropped. Must not raise."""
+
 
 class Past(NamedTuple):
     """What a client missed."""
@@ -291,6 +296,7 @@ class Broadcaster:
             except Exception:  # whatever a client does, the others are served
                 _LOGGER.warning("A client of a websocket channel failed and was dropped", exc_info=True)
                 self.disconnect(client)
+                client.abandon()
             else:
                 reached += 1
         return reached
@@ -304,6 +310,8 @@ class EventBroadcaster(Broadcaster):
         super().__init__()
         self._kept: deque[Message] = deque(maxlen=history)
         self._peaks: OrderedDict[int, int] = OrderedDict()
+        self.run = token_hex(4)
+        """The name of this run of Home Assistant: another after each start."""
 
     def broadcast_new_event(self, incident: Incident) -> int:
         """Announce an incident that has been stored; returns the number of clients reached."""
@@ -326,10 +334,13 @@ class EventBroadcaster(Broadcaster):
         )
         return self._keep_and_deliver(message)
 
-    def since(self, seq: int) -> Past:
-        """Return what was said after the message of that number, as far as it is kept."""
+    def since(self, seq: int, run: str | None = None) -> Past:
+        """Return what was said after the message of that number, as far as it is kept.
+
+        A number of another run is none of ours. Without its run, that shows only by the number itself.
+        """
         oldest = self._kept[0].seq if self._kept else self._seq + 1
-        complete = oldest - 1 <= seq <= self._seq
+        complete = run in (None, self.run) and oldest - 1 <= seq <= self._seq
         return Past([message for message in self._kept if not complete or message.seq > seq], complete)
 
     def replay(self, incident: Incident, seq: int) -> Message:

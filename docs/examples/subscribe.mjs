@@ -12,8 +12,12 @@ const { HOME_ASSISTANT_URL: url, HOME_ASSISTANT_TOKEN: token } = process.env;
 const EVENTS = 1;
 const SYSTEM = 2;
 
-// The number of the last event, for the next `since`.
+// The number of the last event and the run that it belongs to, for the next `since`.
 let last;
+let run;
+
+// While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
+const NOT_YET = ["unknown_command", "not_found"];
 
 function connect() {
   const socket = new WebSocket(`${url.replace(/^http/, "ws").replace(/\/$/, "")}/api/websocket`);
@@ -23,15 +27,21 @@ function connect() {
     auth_required: () => send({ type: "auth", access_token: token }),
     auth_invalid: ({ message }) => giveUp(`Home Assistant does not let us in: ${message}`),
     auth_ok() {
-      // With `since`, what happened while we were away comes first. While it is undefined, JSON leaves it out.
-      send({ id: EVENTS, type: "nemotron_security/events/subscribe", replay: 5, since: last });
+      // With `since`, what happened while we were away comes first. While it and `run` are undefined, JSON leaves them out.
+      send({ id: EVENTS, type: "nemotron_security/events/subscribe", replay: 5, since: last, run });
       send({ id: SYSTEM, type: "nemotron_security/system/subscribe" });
     },
     result({ id, success, result, error }) {
-      if (!success) giveUp(error.message);
+      if (!success) {
+        if (!NOT_YET.includes(error.code)) giveUp(error.message);
+        console.log(error.message);
+        socket.close();
+        return;
+      }
       if (id !== EVENTS) return;
       if (!result.complete) console.log("away too long: something is missing");
       if (last === undefined || !result.complete) last = result.seq;
+      run = result.run;
     },
     event({ id, event }) {
       show(event);

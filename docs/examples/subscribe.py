@@ -15,6 +15,13 @@ import aiohttp
 # The ids of our two commands: Home Assistant puts them on everything that belongs to them.
 EVENTS, SYSTEM = 1, 2
 
+# While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
+NOT_YET = ("unknown_command", "not_found")
+
+
+class NotYetError(Exception):
+    """The integration is not running, for now."""
+
 
 class Listener:
     """Listens to both channels, and remembers where it was when the connection is lost."""
@@ -25,13 +32,15 @@ class Listener:
         self.token = token
         self.last: int | None = None
         """The number of the last event, for the next `since`."""
+        self.run = ""
+        """The run that it belongs to."""
 
     async def listen(self) -> None:
         """Print until the connection ends."""
         async with aiohttp.ClientSession() as session, session.ws_connect(self.url, heartbeat=30) as socket:
             await self.log_in(socket)
             # With `since`, what happened while we were away comes first.
-            since = {} if self.last is None else {"since": self.last}
+            since = {} if self.last is None else {"since": self.last, "run": self.run}
             await socket.send_json({"id": EVENTS, "type": "nemotron_security/events/subscribe", "replay": 5, **since})
             await socket.send_json({"id": SYSTEM, "type": "nemotron_security/system/subscribe"})
             async for frame in socket:
@@ -52,13 +61,15 @@ class Listener:
             if message["id"] == EVENTS:
                 self.last = message["event"]["seq"]
         elif not message["success"]:
-            raise SystemExit(message["error"]["message"])
+            error = message["error"]
+            raise NotYetError(error["message"]) if error["code"] in NOT_YET else SystemExit(error["message"])
         elif message["id"] == EVENTS:
             complete = message["result"]["complete"]
             if not complete:
                 print("away too long: something is missing", flush=True)
             if self.last is None or not complete:
                 self.last = message["result"]["seq"]
+            self.run = message["result"]["run"]
 
 
 def show(kind: str, data: dict[str, Any]) -> None:
@@ -84,7 +95,7 @@ async def main() -> None:
     while True:
         try:
             await listener.listen()
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, aiohttp.WSMessageTypeError, NotYetError) as error:
             print(error, flush=True)
         print("not connected", flush=True)
         await asyncio.sleep(2)

@@ -138,7 +138,7 @@ class Subscription:
 
     @callback
     def abandon(self) -> None:
-        """Listen no more: the command failed."""
+        """Listen no more, and let nothing wait: the command or the client failed."""
         self._connection.subscriptions.pop(self._message_id, None)
         self._close()
 
@@ -184,7 +184,7 @@ class Subscription:
             self._hand_over_waiting()
         except Exception:  # as when a channel delivers: the client is dropped, and nobody else notices
             _LOGGER.warning("A client of a websocket channel failed and was dropped", exc_info=True)
-            self._close()
+            self.abandon()
         if self._past or self._waiting:
             self._try_later()
         else:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from homeassistant.components.websocket_api import ActiveConnection, async_response, websocket_command
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import HomeAssistantError
 import probatio as vol
 
 from ..broadcasters import Broadcaster, MessageType, Past
@@ -39,14 +38,15 @@ SYSTEM_TYPES = [
         vol.Optional("types"): list_of(vol.In(EVENT_TYPES)),
         vol.Optional("replay", default=0): integer(maximum=MAXIMUM_REPLAY),
         vol.Optional("since"): integer(),
+        vol.Optional("run"): NAME,
     }
 )
 @async_response
 async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnection, msg: dict[str, Any]) -> None:
     """Subscribe to incidents and detections.
 
-    With `since`, what was said after that number comes first. `replay` newest incidents come first if there is no
-    `since`, or if it lies too far back.
+    With `since`, what was said after that number (of that `run`) comes first. `replay` newest incidents come first if
+    there is no `since`, or if it lies too far back.
     """
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
@@ -54,18 +54,20 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     if (subscription := _async_open(hass, connection, msg, entry, events)) is None:
         return
     seq = events.seq
-    past = events.since(msg["since"]) if "since" in msg else Past([], complete=True)
+    past = events.since(msg["since"], msg.get("run")) if "since" in msg else Past([], complete=True)
     messages = past.messages
     if msg["replay"] and not ("since" in msg and past.complete):
         try:
             with reading():
                 incidents = await _async_newest(hass, connection, msg, entry)
-        except HomeAssistantError:
+        except BaseException:  # whatever it is, nobody would listen to a subscription that was refused
             subscription.abandon()
             raise
         messages = [events.replay(incident, seq) for incident in reversed(incidents)]
-    if events.is_connected(subscription):  # else the client left in the meantime
-        subscription.start(messages, {"seq": seq, "complete": past.complete})
+    if events.is_connected(subscription):
+        subscription.start(messages, {"seq": seq, "run": events.run, "complete": past.complete})
+    else:  # it was ended in the meantime, and brings nothing; who is still there has its answer
+        connection.send_result(msg["id"], {"seq": seq, "run": events.run, "complete": False})
 
 
 @websocket_command(
