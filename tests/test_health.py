@@ -143,6 +143,16 @@ async def test_connection_quality(
     assert state(unique_id) == ConnectionQuality.UNUSABLE
 
 
+async def test_a_removed_camera_is_not_revived_by_its_last_heartbeat(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    await async_report(hass, entry, READY, online(), *[beat(skipped=2)] * BEATS)
+    hass.config_entries.async_remove_subentry(entry, CAMERA)
+    await hass.async_block_till_done()
+    await async_report(hass, entry, *[beat(skipped=5)] * BEATS)
+    assert entry.runtime_data.health.data.skipped == 0
+
+
 async def test_storage_is_measured(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     await async_report(hass, entry, *[beat()] * BEATS)
     figures = entry.runtime_data.health.data

@@ -122,7 +122,8 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
         now = time.monotonic()
         self._beats.append(heartbeat)
         for report in heartbeat.cameras:
-            camera = self._camera(report.camera_id)
+            if (camera := self._cameras.get(report.camera_id)) is None:  # its last one, on the way when it was removed
+                continue
             camera.reports.append(report)
             camera.skipped += report.skipped
             camera.log.note_troubles(report.reconnects, report.stalls, now)
@@ -177,15 +178,14 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
 
     async def _async_look_at_queue(self, _now: datetime | None = None) -> None:
         assert self._analyst is not None
-        breaker = self._analyst.breaker
         try:
             backlog = await self._analyst.async_backlog()
         except StoreError:
-            figures = replace(self.data, breaker=breaker, waiting=None, oldest_waiting=None)
+            figures = replace(self.data, breaker=self._analyst.breaker, waiting=None, oldest_waiting=None)
         else:
             age = (datetime.now(UTC) - backlog.oldest_due_at).total_seconds() if backlog.oldest_due_at else None
             waited = None if age is None else max(0.0, age)
-            figures = replace(self.data, breaker=breaker, waiting=backlog.waiting, oldest_waiting=waited)
+            figures = replace(self.data, breaker=self._analyst.breaker, waiting=backlog.waiting, oldest_waiting=waited)
         self.async_set_updated_data(figures)
 
 

@@ -478,6 +478,55 @@ def test_a_source_that_stalls_is_offline_after_its_silence(
     pushed.stop()
 
 
+def test_a_busy_detector_does_not_hold_up_the_heartbeat(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed = _Pushed(inference)
+    still = encode_jpeg(frame(1, None))
+    pushed.push_until(still, lambda: CameraStatus.ONLINE in pushed.statuses)
+    monkeypatch.setattr(cameras_module, "_SILENCE", 0.2)
+    with pushed.camera._speaking:  # as a look that takes long holds it
+        _until(lambda: pushed.camera.report().last_frame_at is None)
+        assert pushed.statuses == ["unknown", "online", "offline"], "without a failure of the source, too"
+        assert pushed.listener.of(CameraState)[-1].problem is Problem.SOURCE_STALLED
+    monkeypatch.setattr(cameras_module, "_SILENCE", 20.0)
+    pushed.push_until(still, lambda: pushed.statuses[-1] == "online")
+    _until(lambda: pushed.camera.report().last_frame_at is not None)
+    pushed.stop()
+
+
+@pytest.mark.usefixtures("blobs")
+def test_tracks_do_not_outlast_a_gap(
+    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference.set_detector(DetectorConfig())
+    _until(lambda: bool(states))
+    pushed = _Pushed(inference)
+    numbers = count(1)
+
+    def seen() -> bool:
+        return any(track.confirmed for report in pushed.listener.of(FrameTracks) for track in report.tracks)
+
+    def step(test: Callable[[], bool]) -> bool:
+        number = next(numbers)
+        pushed.camera.push(
+            PushStill(camera_id="door", captured_at=time.time(), data=encode_jpeg(frame(number, 20 + number % 30 * 6)))
+        )
+        time.sleep(0.05)
+        return test()
+
+    _until(lambda: step(seen))
+    monkeypatch.setattr(cameras_module, "_GAP", 0.1)
+    pushed.push_until(b"no picture", lambda: pushed.camera._trouble is not None)
+    before = {track.track_id for report in pushed.listener.of(FrameTracks) for track in report.tracks}
+    time.sleep(0.2)
+    _until(lambda: step(lambda: pushed.camera._trouble is None))
+    ended = {track.track_id for report in pushed.listener.of(FrameTracks) for track in report.ended}
+    live = pushed.listener.of(FrameTracks)[-1].tracks
+    assert before & ended
+    assert not {track.track_id for track in live} & ended
+    assert pushed.statuses == ["unknown", "online"]
+    pushed.stop()
+
+
 def test_percentiles_are_of_the_last_minute(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
     assert inference.percentiles_ms(50, 95) == [None, None]
     now = time.monotonic()

@@ -46,6 +46,10 @@ _TRACKS_SHOWN = 3.0
 _HIDDEN_SHOWN = 0.5
 """Seconds after which a track that is not seen any more is no longer drawn."""
 
+_SHOWN_PAUSE = 8.0
+"""Seconds until a source that showed something, though not for long, is opened again at the latest."""
+_GAP = 3.0
+"""Seconds without a frame, after a failure of the source, that no track outlasts: as long as the tracker waits."""
 _SILENCE = 20.0
 """Seconds without a frame after which a camera that was seen is not seen any more."""
 
@@ -81,6 +85,8 @@ class Camera:
         """What the source suffers from, until it shows a frame again."""
         self._seen_at = -math.inf
         """When the last frame came, on the monotonic clock."""
+        self._untidy = False
+        """Whether motion and tracks of before a gap are still there."""
         self._counts = _Counts()
         self._set_state(CameraStatus.UNKNOWN)
         self._thread = threading.Thread(target=self._run, name=f"camera {config.camera_id}", daemon=True)
@@ -127,8 +133,8 @@ class Camera:
         """Return the figures since the last call; called once a second."""
         self._snapshots_expire(time.monotonic())
         with self._changing:
-            if self._trouble is not None and self._online and self._silent:
-                self._lose(self._trouble)
+            if self._online and self._silent:
+                self._set_lost(self._trouble or SourceError(Problem.SOURCE_STALLED, f"no frame for {_SILENCE:.0f} s"))
         newest = self._newest
         return self._counts.take(
             CameraReport(
@@ -152,15 +158,19 @@ class Camera:
                 return
             over = trouble.problem is Problem.SOURCE_ENDED and self._config.source.kind is SourceKind.FILE
             with self._changing:
-                self._counts.stalls += trouble.problem is Problem.SOURCE_STALLED and self._seen_at > begun
+                seen = self._seen_at > begun
+                self._counts.stalls += trouble.problem is Problem.SOURCE_STALLED and seen
                 self._trouble = trouble
                 # A source that soon comes back is worth a figure, but no message.
                 if over or not self._online or self._silent:
-                    self._lose(trouble)
+                    self._set_lost(trouble)
+            self._tidy_up()
             if over:
                 return
             if time.monotonic() - begun > _LASTING:
                 pause = _FIRST_PAUSE
+            elif seen:
+                pause = min(pause, _SHOWN_PAUSE)
             # Cameras behind one recorder fail together and should not all come back in the same moment.
             self._stop.wait(pause * random.uniform(1.0, 1.25))  # noqa: S311
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -185,10 +195,16 @@ class Camera:
         return SourceError(Problem.SOURCE_ENDED, "no more frames")
 
     def _handle_frame(self, frame: Frame) -> None:
-        self._frame_id, self._newest = frame.frame_id, frame
+        now = time.monotonic()
         with self._changing:
-            self._counts.reconnects += self._trouble is not None and self._seen_at > -math.inf
-            self._trouble, self._seen_at = None, time.monotonic()
+            again = self._trouble is not None and self._seen_at > -math.inf
+            self._counts.reconnects += again
+            # Whoever stands there after such a gap may be somebody else.
+            self._untidy |= again and now - self._seen_at > _GAP
+            self._trouble, self._seen_at = None, now
+        self._tidy_up()
+        with self._changing:
+            self._frame_id, self._newest = frame.frame_id, frame
             self._set_state(CameraStatus.ONLINE)
         for request in self._snapshots.take_all():
             self._answer(request, frame)
@@ -208,11 +224,19 @@ class Camera:
         """Whether no frame came for long."""
         return time.monotonic() - self._seen_at > _SILENCE
 
-    def _lose(self, trouble: SourceError) -> None:
-        """Report that the camera is not seen now; nothing of what it showed stays."""
+    def _set_lost(self, trouble: SourceError) -> None:
+        """Say that the camera is not seen now. Quick: the worker's main thread, which says it too, must not wait."""
         status = CameraStatus.OFFLINE if trouble.problem in _OFFLINE else CameraStatus.ERROR
         self._set_state(status, trouble.problem, trouble.detail)
         self._newest = None
+        self._untidy = True
+
+    def _tidy_up(self) -> None:
+        """Let nothing of what a lost camera showed stay; may wait for the detector."""
+        with self._changing:
+            untidy, self._untidy = self._untidy, False
+        if not untidy or self._stop.is_set():
+            return
         for report in self._pipeline.lose_sight(time.time()):
             self._outbox.put(report)
         self.clear()
