@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 import sqlite3
+import threading
 import time
 from types import MappingProxyType
 
@@ -14,8 +15,10 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.test_util.aiohttp import AiohttpClientMocker
 
+from custom_components.nemotron_security.broadcasters import async_channels
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.models import IncidentFilter
+from custom_components.nemotron_security.store import StoreError
 from custom_components.nemotron_security.vision.messages import SourceKind
 
 from .house import (
@@ -186,3 +189,24 @@ async def test_few_entities_by_default(hass: HomeAssistant, entity_registry: er.
     assert enabled[CAMERA] <= 13
     assert enabled[None] <= 5, "of the whole"
     assert all(entity.translation_key for entity in entities)
+
+
+@pytest.mark.usefixtures("silent_worker")
+async def test_a_slow_stop_does_not_reach_into_the_next_start(hass: HomeAssistant) -> None:
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE))
+    runtime, store, gate = entry.runtime_data, entry.runtime_data.store, threading.Event()
+    held = hass.async_create_background_task(store._async_run(store._reader, gate.wait), "a long read")
+    queued = hass.async_create_background_task(store.async_incidents(), "one that waits for it")
+    reload = hass.async_create_background_task(hass.config_entries.async_reload(entry.entry_id), "reload")
+    await async_until(lambda: store._closing)
+    await asyncio.sleep(0.1)
+    assert not reload.done()
+    assert entry.runtime_data is runtime, "nothing begins anew before all is still"
+    gate.set()
+    assert await reload
+    assert await held
+    with pytest.raises(StoreError, match="closed"):
+        await queued
+    assert entry.runtime_data is not runtime
+    present = async_channels(hass).system.present()
+    assert {message.type for message in present} >= {"camera_status", "pipeline_status"}

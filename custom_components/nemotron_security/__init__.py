@@ -44,7 +44,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
         entry_type=dr.DeviceEntryType.SERVICE,
     )
     runtime = entry.runtime_data = Runtime(hass, entry, store, hub.id)
-    entry.async_on_unload(runtime.async_stop)
+    entry.async_on_unload(runtime.async_stop)  # also after a set-up that failed half-way
 
     async def stop(_event: Event) -> None:
         await runtime.async_stop()
@@ -60,8 +60,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
-    """Remove the entities; what runs is stopped by the entry itself."""
-    return await hass.config_entries.async_unload_platforms(entry, _platforms(entry.runtime_data))
+    """Remove the entities and stop what runs: Home Assistant waits for that here as long as it takes."""
+    runtime = entry.runtime_data
+    unloaded = await hass.config_entries.async_unload_platforms(entry, _platforms(runtime))
+    if unloaded:
+        await runtime.async_stop()
+    return unloaded
 
 
 def _forget_task(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:

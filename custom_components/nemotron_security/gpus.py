@@ -169,6 +169,8 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
     def _async_rest_later(self) -> None:
         if self._cancel_rest is not None:
             self._cancel_rest()
+        if self._shutdown_requested:
+            return
         self._cancel_rest = async_call_later(self.hass, REST_AFTER, self._async_rest)
 
     async def _async_rest(self, _now: datetime) -> None:

@@ -148,7 +148,7 @@ class Runtime:
         self._names: dict[str, str] = {}
         """Of removed cameras too: their last words come later."""
         self._changing = asyncio.Lock()
-        self._stopping = False
+        self._stopping: asyncio.Task[None] | None = None
         self.worker: Ready | None = None
         """What the worker that was started last said of itself."""
         self.heartbeat: Heartbeat | None = None
@@ -178,8 +178,13 @@ class Runtime:
         await self.async_sync_cameras()
 
     async def async_stop(self) -> None:
+        """Stop, once; returns when all is still, whoever asks."""
+        if self._stopping is None:
+            self._stopping = self._hass.async_create_task(self._async_stop(), "nemotron_security stop")
+        await asyncio.shield(self._stopping)
+
+    async def _async_stop(self) -> None:
         """Stop in the order of the data's way, so that the last incident still reaches the store."""
-        self._stopping = True
         async with self._changing:
             for feed in self._feeds.values():
                 await feed.async_stop()
@@ -191,12 +196,12 @@ class Runtime:
         if self.model_watch is not None:
             await self.model_watch.async_stop()
         self.announcer.async_stop()
-        await self.store.async_close()
         for camera_id in self.cameras:
             self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
         self.announcer.pipeline_status(**dict.fromkeys(("worker", "detector", "store", "analyzer"), PartState.OFF))
         self.system.forget_all()
         self.issues.async_clear_all()
+        await self.store.async_close()
 
     @callback
     def async_for_each_camera(self, add: CameraAdder) -> CALLBACK_TYPE:
@@ -210,6 +215,8 @@ class Runtime:
 
     async def async_apply_changes(self) -> None:
         """Bring what runs in line with what the entry says now."""
+        if self._stopping is not None:
+            return
         quiet_time, maximum_length = _incident_times(self._entry)
         self.incidents.set_options(quiet_time=quiet_time, maximum_length=maximum_length)
         for analyst in self._analysts:
@@ -221,7 +228,7 @@ class Runtime:
     async def async_sync_cameras(self) -> None:
         """Start, change and stop cameras so that they are those of the entry's subentries."""
         async with self._changing:  # else a change overtakes an earlier one, and that has the last word
-            if self._stopping:
+            if self._stopping is not None:
                 return
             wanted = {
                 subentry.subentry_id: CameraSettings.of(subentry)

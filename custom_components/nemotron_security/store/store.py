@@ -61,6 +61,7 @@ class Store:
         self._files = PictureFiles(pictures)
         self._writer: ThreadPoolExecutor | None = None
         self._reader: ThreadPoolExecutor | None = None
+        self._closing = False
         self._url: URL | None = None
         self._engine: Engine | None = None
 
@@ -72,6 +73,7 @@ class Store:
         """
         if self._writer is not None:
             return
+        self._closing = False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_writer")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_reader")
         try:
@@ -81,7 +83,11 @@ class Store:
             raise
 
     async def async_close(self) -> None:
-        """Finish what was asked for, move SQLite's log into its file, and end the threads. May be called again."""
+        """Write what was asked for, move SQLite's log into its file, and end the threads. May be called again.
+
+        What waits to be read is not: that could take long, and nobody needs it any more.
+        """
+        self._closing = True
         writer, reader, self._writer, self._reader = self._writer, self._reader, None, None
         if writer is None or reader is None:
             return
@@ -336,6 +342,8 @@ class Store:
             return query(session, *args, **kwargs)
 
     def _read[**P, T](self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._closing:
+            raise StoreError(StoreProblem.UNREACHABLE, "the store is closed")
         assert self._engine is not None
         with Session(for_reading(self._engine)) as session:
             return query(session, *args, **kwargs)
