@@ -173,6 +173,8 @@ def test_two_servers_of_one_model_are_two() -> None:
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} forty', None),
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"', None),
         ('DCGM_FI_DEV_GPU_TEMP{gpu="0"} 40', None),
+        ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1",pod="' + "p" * 4000 + '"} 40', 40.0),
+        ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1",pod="' + "p" * 5000 + '"} 40', None),
     ],
 )
 def test_lines(text: str, expected: float | None) -> None:

@@ -77,15 +77,17 @@ class _Sample(NamedTuple):
     value: float
 
 
+LONGEST_LINE = 4096
+"""Characters. A DCGM exporter that knows its pods writes some 500."""
 _LINE = re.compile(r"((?:DCGM_FI_|nv_|vllm:)\w+)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?\s*")
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_LABEL = re.compile(r'(?<!\w)(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPE = re.compile(r"\\(.)")
 
 
 def _samples(text: str) -> Iterator[_Sample]:
     """Yield every sample that may matter to us; what is malformed, or blank in DCGM's ways, is left out."""
     for line in text.splitlines():
-        if not (match := _LINE.fullmatch(line)):
+        if len(line) > LONGEST_LINE or not (match := _LINE.fullmatch(line)):
             continue
         try:
             value = float(match[3])
