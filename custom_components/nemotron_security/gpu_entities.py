@@ -285,7 +285,7 @@ class _GpuEntity(CoordinatorEntity[GpuMonitor]):
     @override
     def available(self) -> bool:
         """Whether the GPU is read."""
-        return self._reading is not None
+        return super().available and self._reading is not None
 
 
 class GpuSensor(_GpuEntity, SensorEntity):

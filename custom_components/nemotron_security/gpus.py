@@ -211,6 +211,13 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
             watched.pause_until = time.monotonic() + PAUSE
             self._note(watched, err.problem, err.detail)
             return GpuReport()
+        except Exception as err:
+            # Whatever a source stumbles over costs its own GPUs alone.
+            watched.pause_until = time.monotonic() + PAUSE
+            if watched.problem is not GpuProblem.BAD_ANSWER:
+                _LOGGER.exception("GPU readings of %s cannot be understood", watched.source.name)
+            self._note(watched, GpuProblem.BAD_ANSWER, type(err).__name__)
+            return GpuReport()
         watched.worked = True
         self._note(watched, GpuProblem.GPU_LOST if report.lost else None, "; ".join(report.lost))
         return report

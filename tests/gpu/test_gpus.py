@@ -1,10 +1,13 @@
 """GPUs in a real Home Assistant: found, shown, lost and found again, read only while somebody wants it."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 import logging
 from pathlib import Path
 import threading
 from typing import Any
+from unittest.mock import Mock
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -26,6 +29,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from custom_components.nemotron_security import gpus
 from custom_components.nemotron_security.const import DOMAIN
+from custom_components.nemotron_security.gpu import prometheus
 
 from ..house import ABSENT_FILE, async_set_up, make_entry
 from . import fake
@@ -50,6 +54,21 @@ async def async_pass(hass: HomeAssistant, time: timedelta = timedelta(seconds=6)
     """Let time pass: as much as lies between two readings, unless more is asked for."""
     async_fire_time_changed(hass, dt_util.utcnow() + time)
     await async_settle(hass)
+
+
+@asynccontextmanager
+async def _server(answers: Mapping[str, str]) -> AsyncIterator[str]:
+    """Serve metrics by their path; the address is of the server."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if (text := answers.get(request.path)) is None:
+            raise web.HTTPServiceUnavailable
+        return web.Response(text=text)
+
+    app = web.Application()
+    app.router.add_get("/{name}", answer)
+    async with TestServer(app) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 async def async_start(hass: HomeAssistant, **options: object) -> MockConfigEntry:
@@ -378,16 +397,7 @@ async def test_other_machines(hass: HomeAssistant, driver: FakeDriver) -> None:
         "/triton": (ANSWERS / "triton.txt").read_text(),
         "/vllm": (ANSWERS / "vllm.txt").read_text(),
     }
-
-    async def answer(request: web.Request) -> web.Response:
-        if (text := answers.get(request.path)) is None:
-            raise web.HTTPServiceUnavailable
-        return web.Response(text=text)
-
-    app = web.Application()
-    app.router.add_get("/{name}", answer)
-    async with TestServer(app) as server:
-        base = f"http://127.0.0.1:{server.port}"
+    async with _server(answers) as base:
         entry = await async_start(hass, gpu_urls=[f"{base}{path}" for path in answers])
         assert state(hass, "sensor.nvidia_l4_temperature") == "44.0"
         assert state(hass, "sensor.nvidia_l4_utilization") == "42.0"
@@ -413,6 +423,34 @@ async def test_other_machines(hass: HomeAssistant, driver: FakeDriver) -> None:
         await async_pass(hass)
         assert state(hass, "sensor.nvidia_l4_utilization") == STATE_UNAVAILABLE
         assert state(hass, f"{vllm}_requests_waiting") == "4"
+
+
+async def test_a_fault_of_one_source_costs_its_own_gpus(
+    hass: HomeAssistant, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.gpus(GPU)
+    async with _server({"/metrics": 'DCGM_FI_DEV_GPU_TEMP{UUID="GPU-2",modelName="NVIDIA L4"} 44'}) as url:
+        await async_start(hass, gpu_urls=[f"{url}/metrics"])
+        assert state(hass, "sensor.nvidia_l4_temperature") == "44.0"
+        monkeypatch.setattr(prometheus, "read_metrics", Mock(side_effect=OverflowError))
+        driver.set(GPU, power=33_000)
+        for _ in range(2):
+            await async_pass(hass)
+        assert state(hass, "sensor.nvidia_t4_power") == "33.0"
+        assert state(hass, "sensor.nvidia_l4_temperature") == STATE_UNAVAILABLE
+        await async_pass(hass, timedelta(minutes=6))
+        assert issue(hass) == "gpu_bad_answer"
+        assert sum("cannot be understood" in line for line in caplog.messages) == 1
+
+
+async def test_what_is_no_longer_read_is_not_shown(
+    hass: HomeAssistant, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.gpus(GPU)
+    entry = await async_start(hass)
+    monkeypatch.setattr(entry.runtime_data.system, "broadcast_gpu_stats", Mock(side_effect=RuntimeError))
+    await async_pass(hass)
+    assert state(hass, "sensor.nvidia_t4_power") == STATE_UNAVAILABLE
 
 
 async def test_diagnostics(hass: HomeAssistant, driver: FakeDriver, hass_client: ClientSessionGenerator) -> None:

@@ -170,6 +170,9 @@ def test_two_servers_of_one_model_are_two() -> None:
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} +Inf', None),
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} 2147483632', None),
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} 140737488355328.000000', None),
+        ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} 9223372036854775792', None),
+        ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} -1e308', None),
+        ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} 1e16', None),
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} forty', None),
         ('DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"', None),
         ('DCGM_FI_DEV_GPU_TEMP{gpu="0"} 40', None),
@@ -180,6 +183,13 @@ def test_two_servers_of_one_model_are_two() -> None:
 def test_lines(text: str, expected: float | None) -> None:
     readings = read_metrics(text, "")
     assert [reading.temperature for reading in readings] == ([] if expected is None else [expected])
+
+
+def test_memory_that_no_gpu_has() -> None:
+    text = 'DCGM_FI_DEV_FB_USED{{UUID="GPU-1"}} {}\nDCGM_FI_DEV_GPU_TEMP{{UUID="GPU-1"}} 40'
+    for used in ("-1e308", "1e308", "1e10"):
+        (reading,) = read_metrics(text.format(used), "")
+        assert (reading.memory_used, reading.temperature) == (None, 40.0)
 
 
 @pytest.mark.parametrize(

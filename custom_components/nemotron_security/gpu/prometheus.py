@@ -7,7 +7,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 import hashlib
-import math
 import re
 from typing import Any, NamedTuple, override
 from urllib.parse import urlsplit
@@ -85,7 +84,7 @@ _ESCAPE = re.compile(r"\\(.)")
 
 
 def _samples(text: str) -> Iterator[_Sample]:
-    """Yield every sample that may matter to us; what is malformed, or blank in DCGM's ways, is left out."""
+    """Yield every sample that may matter to us; what is malformed, or no figure, is left out."""
     for line in text.splitlines():
         if len(line) > LONGEST_LINE or not (match := _LINE.fullmatch(line)):
             continue
@@ -93,18 +92,22 @@ def _samples(text: str) -> Iterator[_Sample]:
             value = float(match[3])
         except ValueError:
             continue
-        if math.isfinite(value) and not _is_blank(value):
+        if _is_figure(match[1], value):
             labels = {name: _ESCAPE.sub(r"\1", label) for name, label in _LABEL.findall(match[2] or "")}
             yield _Sample(match[1], labels, value)
 
 
 _BLANKS = (range(0x7FFFFFF0, 0x80000000), range(1 << 47, (1 << 47) + 16))
-_BLANK_INT64 = float(0x7FFFFFFFFFFFFFF0)
+"""Numbers by which DCGM says that it has none; those of 64 bits are above any figure anyway."""
+_MOST = 1 << 50
+"""Above all that is measured: a pebibyte; in millijoules, a kilowatt for 35 years."""
+_MOST_MEBIBYTES = 1 << 30
 
 
-def _is_blank(value: float) -> bool:
-    """Whether it is one of the numbers by which DCGM says that it has none."""
-    return value >= _BLANK_INT64 or any(value in blanks for blanks in _BLANKS)
+def _is_figure(name: str, value: float) -> bool:
+    """Whether a metric can have that value; NaN compares as false."""
+    most = _MOST_MEBIBYTES if name.startswith(_FRAME_BUFFER) else _MOST
+    return 0 <= value <= most and not any(value in blanks for blanks in _BLANKS)
 
 
 # --- what it means ----------------------------------------------------------------------------------------------------
