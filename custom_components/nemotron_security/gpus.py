@@ -113,7 +113,9 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
             if url not in self._sources:
                 self._sources[url] = _Watched(PrometheusSource(session, url))
         for url in self._sources.keys() - {"", *urls}:
-            self._issues.async_clear(self._sources.pop(url).issue)
+            removed = self._sources.pop(url)
+            self._issues.async_clear(removed.issue)
+            self._counted_by = {gpu_id: by for gpu_id, by in self._counted_by.items() if by is not removed}
 
     @property
     def problems(self) -> dict[str, GpuProblem | None]:
@@ -193,6 +195,8 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
             reports = await asyncio.gather(*(self._async_read(source) for source in watched))
         readings: dict[str, GpuReading] = {}
         for source, report in zip(watched, reports, strict=True):
+            if source not in self._sources.values():  # removed while it was read
+                continue
             for reading in report.readings:
                 if reading.energy is not None and self._counted_by.setdefault(reading.gpu_id, source) is not source:
                     reading = replace(reading, energy=None)  # noqa: PLW2901 - the same reading without its count
@@ -225,10 +229,10 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
     def _note(self, watched: _Watched, problem: GpuProblem | None, detail: str) -> None:
         """Say once in the log what is wrong, and ask for help where somebody can.
 
-        A machine that never had a driver has nothing wrong with it.
+        A machine that never had a driver has nothing wrong with it, nor has a server that is no longer asked.
         """
         watched.problem = problem
-        if problem is GpuProblem.NO_DRIVER and not watched.worked:
+        if watched not in self._sources.values() or (problem is GpuProblem.NO_DRIVER and not watched.worked):
             return
         name = watched.source.name
         if problem is not None and not watched.lost:

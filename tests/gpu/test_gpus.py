@@ -425,6 +425,20 @@ async def test_other_machines(hass: HomeAssistant, driver: FakeDriver) -> None:
         assert state(hass, f"{vllm}_requests_waiting") == "4"
 
 
+async def test_energy_goes_on_when_the_address_is_edited(hass: HomeAssistant, driver: FakeDriver) -> None:
+    text = (
+        'DCGM_FI_DEV_GPU_TEMP{UUID="GPU-2",modelName="NVIDIA L4"} 44\n'
+        'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{UUID="GPU-2",modelName="NVIDIA L4"} 3600000000\n'
+    )
+    async with _server({"/old": text, "/new": text}) as url:
+        entry = await async_start(hass, gpu_urls=[f"{url}/old"])
+        assert state(hass, "sensor.nvidia_l4_energy") == "1.0"
+        hass.config_entries.async_update_entry(entry, options={"gpu_urls": [f"{url}/new"]})
+        await async_settle(hass)
+        await async_pass(hass)
+        assert state(hass, "sensor.nvidia_l4_energy") == "1.0"
+
+
 async def test_a_fault_of_one_source_costs_its_own_gpus(
     hass: HomeAssistant, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
