@@ -185,6 +185,25 @@ def test_lines(text: str, expected: float | None) -> None:
     assert [reading.temperature for reading in readings] == ([] if expected is None else [expected])
 
 
+@pytest.mark.parametrize("uuid", ["", "01JG8M1WZQ3V", "nvidia0", "GPU-1/2", "GPU-" + "0" * 90])
+def test_what_is_no_uuid(uuid: str) -> None:
+    assert read_metrics(f'DCGM_FI_DEV_GPU_TEMP{{UUID="{uuid}"}} 40', "") == ()
+
+
+@pytest.mark.parametrize("uuid", ["MIG-77777777-2222-3333-4444-555555555555", "MIG-GPU-77777777-2222-3333/1/0"])
+def test_uuids_of_instances(uuid: str) -> None:
+    (reading,) = read_metrics(f'nv_gpu_utilization{{gpu_uuid="{uuid}"}} 0.5', "")
+    assert reading.gpu_id == uuid
+
+
+@pytest.mark.parametrize(
+    "line", ['DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-{}"}} 40', 'vllm:num_requests_running{{model_name="{}"}} 1']
+)
+def test_a_server_of_very_many(line: str) -> None:
+    text = "\n".join(line.format(number) for number in (*range(100), 0))
+    assert len(read_metrics(text, "")) == prometheus.MOST_READINGS
+
+
 def test_memory_that_no_gpu_has() -> None:
     text = 'DCGM_FI_DEV_FB_USED{{UUID="GPU-1"}} {}\nDCGM_FI_DEV_GPU_TEMP{{UUID="GPU-1"}} 40'
     for used in ("-1e308", "1e308", "1e10"):

@@ -145,26 +145,44 @@ _ENGINE_ACTIVE = "DCGM_FI_PROF_GR_ENGINE_ACTIVE"
 _OF_INSTANCE = (_FRAME_BUFFER, _ENGINE_ACTIVE)
 """What DCGM tells of a MIG instance itself; all else in an instance's line is its GPU's."""
 _UUIDS = ("UUID", "gpu_uuid", "uuid")
+_UUID = re.compile(r"GPU-[0-9A-Za-z-]{1,60}|MIG-[0-9A-Za-z/-]{1,80}")
+"""The driver's forms; older ones of a MIG instance are `MIG-GPU-.../1/0`."""
+_INSTANCE = re.compile(r"[0-9]{0,3}")
+MOST_READINGS = 64
+"""GPUs, MIG instances and models of one server: eight GPUs of seven instances each, and themselves."""
+_LONGEST_NAME = 100
 
 _CACHE = {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}
 _REQUESTS = {"vllm:num_requests_running": "requests_running", "vllm:num_requests_waiting": "requests_waiting"}
 
 
 def read_metrics(text: str, source_id: str) -> tuple[GpuReading, ...]:
-    """Return the readings in an answer; the id tells this server's models from others'. Takes milliseconds."""
+    """Return the readings in an answer; the id tells this server's models from others'. Takes milliseconds.
+
+    Each becomes a device: what comes after the first `MOST_READINGS` is left out, as is what has no UUID of NVIDIA's.
+    """
     gpus: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     about: dict[tuple[str, str], Mapping[str, str]] = {}
     models: defaultdict[str, list[_Sample]] = defaultdict(list)
     for sample in _samples(text):
+        is_full = len(gpus) + len(models) >= MOST_READINGS
         if sample.name.startswith("vllm:"):
-            models[sample.labels.get("model_name", "")].append(sample)
-        elif uuid := next((sample.labels[name] for name in _UUIDS if sample.labels.get(name)), ""):
-            instance = sample.labels.get("GPU_I_ID", "") if sample.name.startswith(_OF_INSTANCE) else ""
-            gpus[uuid, instance][sample.name] = sample.value
-            about.setdefault((uuid, instance), sample.labels)
+            model = sample.labels.get("model_name", "")
+            if model in models or not is_full:
+                models[model].append(sample)
+        elif (gpu := _gpu_of(sample)) and (gpu in gpus or not is_full):
+            gpus[gpu][sample.name] = sample.value
+            about.setdefault(gpu, sample.labels)
     readings = [_gpu(*key, metrics, about[key]) for key, metrics in gpus.items()]
     readings += (reading for model, samples in models.items() for reading in _model(source_id, model, samples))
     return tuple(readings)
+
+
+def _gpu_of(sample: _Sample) -> tuple[str, str] | None:
+    """Return the UUID and the MIG instance, if any, that a sample is of."""
+    uuid = next((sample.labels[name] for name in _UUIDS if sample.labels.get(name)), "")
+    instance = sample.labels.get("GPU_I_ID", "") if sample.name.startswith(_OF_INSTANCE) else ""
+    return (uuid, instance) if _UUID.fullmatch(uuid) and _INSTANCE.fullmatch(instance) else None
 
 
 def _gpu(uuid: str, instance: str, metrics: Mapping[str, float], labels: Mapping[str, str]) -> GpuReading:
@@ -184,9 +202,9 @@ def _gpu(uuid: str, instance: str, metrics: Mapping[str, float], labels: Mapping
         name = f"{name} MIG {profile}".strip()
     return GpuReading(
         gpu_id=f"{uuid}/{instance}" if instance else uuid,
-        name=name or None,
+        name=name[:_LONGEST_NAME] or None,
         parent_id=uuid if instance else None,
-        driver_version=labels.get("DCGM_FI_DRIVER_VERSION") or None,
+        driver_version=labels.get("DCGM_FI_DRIVER_VERSION", "")[:_LONGEST_NAME] or None,
         **figures,
     )
 
@@ -214,7 +232,7 @@ def _model(source_id: str, model: str, samples: Iterable[_Sample]) -> Iterator[G
     if shares or requests:
         yield GpuReading(
             gpu_id=f"vllm-{hashlib.sha256(f'{source_id} {model}'.encode()).hexdigest()[:16]}",
-            name=f"vLLM {model}".strip(),
+            name=f"vLLM {model}".strip()[:_LONGEST_NAME],
             cache_utilization=sum(shares) / len(shares) if shares else None,
             **requests,
         )
