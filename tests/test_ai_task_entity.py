@@ -79,7 +79,7 @@ async def test_text(hass: HomeAssistant, server: FaultyServer, entry: MockConfig
 
 async def test_structure_and_picture(hass: HomeAssistant, server: FaultyServer, entry: MockConfigEntry) -> None:
     incident = await add(entry, NOON, picture=False)
-    picture = await entry.runtime_data.store.async_add_picture(
+    picture, _ = await entry.runtime_data.store.async_add_picture(
         incident.id,
         int(NOON.timestamp()),
         captured_at=NOON,

@@ -1,7 +1,8 @@
 """Both channels over a real websocket of Home Assistant, fed by the real pipeline and the real store."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
@@ -9,6 +10,7 @@ import logging
 from pathlib import Path
 import re
 import socket
+import threading
 import time
 from typing import Any
 
@@ -19,6 +21,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
+from sqlalchemy.orm import Session
 
 from custom_components.nemotron_security.broadcasters import HISTORY, Broadcaster, PartState, PipelineStatus
 from custom_components.nemotron_security.const import (
@@ -30,15 +33,24 @@ from custom_components.nemotron_security.const import (
 )
 from custom_components.nemotron_security.episodes import DETECTIONS_PER_SECOND
 from custom_components.nemotron_security.health import BEATS
-from custom_components.nemotron_security.models import Assessment, Box, CameraStatus, GpuStats, Incident, Track
+from custom_components.nemotron_security.models import (
+    Assessment,
+    Box,
+    CameraStatus,
+    GpuStats,
+    Incident,
+    IncidentFilter,
+    Track,
+)
 from custom_components.nemotron_security.runtime import Runtime
-from custom_components.nemotron_security.store import Store
+from custom_components.nemotron_security.store import Store, StoreError, queries
 from custom_components.nemotron_security.vision.messages import (
     CameraReport,
     CameraState,
     DetectorState,
     FrameTracks,
     Heartbeat,
+    TrackPicture,
     TrackState,
 )
 from custom_components.nemotron_security.websocket_api import async_register
@@ -199,6 +211,24 @@ def hold_reading(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> asyncio.E
 
     monkeypatch.setattr(runtime.store, "async_incidents", read_later)
     return go_on
+
+
+@contextmanager
+def held_searches(monkeypatch: pytest.MonkeyPatch) -> Generator[threading.Event]:
+    """Let the database take its time to search for words: until the end. The event says that it has begun."""
+    find, began, go_on = queries.incidents, threading.Event(), threading.Event()
+
+    def find_later(session: Session, wanted: IncidentFilter, *args: Any) -> list[Incident]:
+        if wanted.text:
+            began.set()
+            go_on.wait(PATIENCE)
+        return find(session, wanted, *args)
+
+    monkeypatch.setattr(queries, "incidents", find_later)
+    try:
+        yield began
+    finally:
+        go_on.set()
 
 
 # --- a client ---------------------------------------------------------------------------------------------------------
@@ -1179,6 +1209,58 @@ class TestPermissions:
         await subscribe(administrator, EVENTS)
         assert runtime.events.broadcast_new_event(await stored_incident(runtime)) == 1
         assert (await receive_event(administrator))["type"] == "new_event"
+
+
+async def test_searches_delay_nothing_else(
+    runtime: Runtime,
+    hass_ws_client: WebSocketGenerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    incident = await stored_incident(runtime)
+    listener, late, searcher = await hass_ws_client(), await hass_ws_client(), await hass_ws_client()
+    await subscribe(listener, EVENTS, types=["new_event", "event_updated"])
+    with held_searches(monkeypatch) as began:
+        for number in range(20):
+            await searcher.send_json({"id": number + 1, "type": f"{DOMAIN}/incidents/list", "text": "person"})
+        await until(began.is_set)
+        at = time.time()
+        see_person(runtime, DOOR, at=at)
+        picture = TrackPicture(
+            camera_id=DOOR,
+            track_id=1,
+            captured_at=at,
+            box=Box(100, 50, 180, 250),
+            score=0.8,
+            width=1280,
+            height=720,
+            data=b"jpeg",
+        )
+        runtime._handle_report(picture)
+        see_person(runtime, YARD, track_id=2, at=at)
+        told = [await receive_event(listener) for _ in range(3)]
+        assert [(message["type"], message["data"]["camera_id"]) for message in told] == [
+            ("new_event", DOOR),
+            ("event_updated", DOOR),
+            ("new_event", YARD),
+        ]
+        assert (await ask(late, f"{DOMAIN}/incidents/get", incident_id=incident.id))["result"]["id"] == incident.id
+        reviewed = await ask(late, f"{DOMAIN}/incidents/review", incident_id=incident.id)
+        assert reviewed["result"]["reviewed_at"] is not None
+        await subscribe(late, EVENTS, replay=1)
+        assert (await receive_event(late))["data"]["camera_id"] == YARD
+    found = [(await receive(searcher))["result"]["incidents"] for _ in range(20)]
+    assert all(len(page) == 3 for page in found)
+
+
+async def test_searches_do_not_hold_up_the_stop(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    with held_searches(monkeypatch) as began:
+        searches = [asyncio.create_task(runtime.store.async_search(IncidentFilter(text="person"))) for _ in range(20)]
+        await until(began.is_set)
+        closing = asyncio.create_task(runtime.store.async_close())
+        await asyncio.sleep(0)
+    await closing
+    results = await asyncio.gather(*searches, return_exceptions=True)
+    assert [type(result) for result in results] == [list] + [StoreError] * 19
 
 
 def examples() -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ async def begin(
 async def add_picture(runtime: Runtime, incident: Incident) -> int:
     """Store a picture of the incident's only track; returns its id."""
     (track,) = await runtime.store.async_tracks(incident.id)
-    picture = await runtime.store.async_add_picture(
+    picture, _ = await runtime.store.async_add_picture(
         incident.id,
         track.track_id,
         PictureKind.BEST,
@@ -184,6 +184,7 @@ class TestList:
             ({"since": "2026-11-23T12:05:00Z", "until": "2026-11-23T12:25:00Z"}, [3, 2]),
             ({"text": "DRIVE van"}, [3]),
             ({"text": "neighbour"}, [2]),
+            ({"text": "a d do dog g digs e n ne nei NEI dog"}, [2]),
             ({"text": "100%"}, []),
             ({"text": " "}, [4, 3, 2, 1]),
             ({"reviewed": True}, [2]),
@@ -252,6 +253,7 @@ class TestList:
             {"until": "9999-12-31T23:59:59-14:00"},
             {"text": ""},
             {"text": "x" * 201},
+            {"text": "a b c d e f g h i j k"},
             {"reviewed": 1},
             {"reviewed": None},
             {"feedback": "harmless"},
@@ -478,6 +480,14 @@ class TestReview:
             while (stored := await runtime.store.async_incident(incident.id)) is None or stored.note is None:
                 await asyncio.sleep(0.01)
         assert stored.note == "Late"
+
+    async def test_store_that_is_busy(self, admin: Ask, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whether the user may review it cannot be told, so nothing is stored."""
+        incident = await begin(runtime)
+        monkeypatch.setattr(reviews, "READING_TIME", 0.0)
+        answer = await admin(REVIEW, incident_id=incident.id)
+        assert error(answer) == ("home_assistant_error", "review_not_stored")
+        assert await runtime.store.async_incident(incident.id) == incident
 
 
 # --- cameras ---------------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ class _AddPicture:
         if record.stored is None:
             return
         self.first = record.stored.picture_id is None
-        await store.async_add_picture(
+        _, record.stored = await store.async_add_picture(
             record.stored.id,
             track_id=picture.track_id,
             kind=PictureKind.BEST if picture.track_id in record.pictured_tracks else PictureKind.FIRST,
@@ -215,7 +215,6 @@ class _AddPicture:
             jpeg=picture.data,
         )
         record.pictured_tracks.add(picture.track_id)
-        record.stored = await store.async_incident(record.stored.id) or record.stored
 
     def announce(self, listener: IncidentListener) -> None:
         if self.first and self.record.stored:

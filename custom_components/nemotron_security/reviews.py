@@ -12,12 +12,14 @@ from .const import DOMAIN
 from .models import Feedback, Incident, Review
 from .permissions import async_permissions
 from .runtime import Runtime
-from .store import StoreError
+from .store import StoreError, StoreProblem
 
 MAXIMUM_NOTE = 1000
 """Characters."""
 PATIENCE = 10.0
 """Seconds to wait for a store that fails."""
+READING_TIME = 10.0
+"""Seconds that finding the incident may take."""
 
 
 async def async_review(
@@ -44,10 +46,7 @@ async def async_review(
         at=datetime.now(UTC),
     )
     try:
-        incident = await runtime.store.async_incident(incident_id)
-        if incident is None:
-            raise LookupError
-        _check_may_review(hass, user, incident)
+        _check_may_review(hass, user, await _async_find(runtime, incident_id))
         async with asyncio.timeout(PATIENCE):
             return await runtime.incidents.async_review(incident_id, review)
     except StoreError as err:
@@ -58,6 +57,17 @@ async def async_review(
         ) from err
     except TimeoutError as err:
         raise HomeAssistantError(translation_domain=DOMAIN, translation_key="review_waits") from err
+
+
+async def _async_find(runtime: Runtime, incident_id: int) -> Incident:
+    try:
+        async with asyncio.timeout(READING_TIME):
+            incident = await runtime.store.async_incident(incident_id)
+    except TimeoutError as err:
+        raise StoreError(StoreProblem.UNREACHABLE, "it is busy") from err
+    if incident is None:
+        raise LookupError
+    return incident
 
 
 def _check_may_review(hass: HomeAssistant, user: User | None, incident: Incident) -> None:

@@ -69,7 +69,7 @@ async def begin(store: Store, camera_id: str = CAMERA, *, at: float = 0) -> Inci
 async def add_picture(
     store: Store, incident: Incident, *, track_id: int = TRACK.track_id, score: float = 0.8, jpeg: bytes = JPEG
 ) -> Picture:
-    return await store.async_add_picture(
+    picture, _ = await store.async_add_picture(
         incident.id,
         track_id,
         PictureKind.BEST,
@@ -80,3 +80,4 @@ async def add_picture(
         height=720,
         jpeg=jpeg,
     )
+    return picture

@@ -41,7 +41,7 @@ async def write():
         await store.async_save_incident(replace(incident, last_seen_at=now), [replace(track, last_seen_at=now)])
         seen = [replace(detection, incident_id=incident.id, detected_at=now)] * 5
         detections = await store.async_add_detections(seen)
-        picture = await store.async_add_picture(
+        picture, _ = await store.async_add_picture(
             incident.id, 1, captured_at=now, box=box, score=0.5, width=1, height=1, jpeg=bytes([second % 256]) * 60000
         )
         print(second, detections[-1].id, picture.id, flush=True)

@@ -208,7 +208,7 @@ class Briefing:
             if frame is None or frame.captured_at is None:
                 return None
             view = await asyncio.to_thread(scaled, frame.data)
-            return await self._store.async_add_picture(
+            stored, _ = await self._store.async_add_picture(
                 incident.id,
                 track.track_id,
                 PictureKind.LAST,
@@ -219,6 +219,7 @@ class Briefing:
                 height=view.height,
                 jpeg=view.jpeg,
             )
+            return stored  # noqa: TRY300
         except (TimeoutError, OSError, StoreError) as err:
             _LOGGER.debug("Incident %s is judged without its last view: %s", incident.id, type(err).__name__)
             return None

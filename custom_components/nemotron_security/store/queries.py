@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select
+from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import Assessment, Backlog, Detection, House, Incident, IncidentFilter, Judgement, Picture, Review, Track
@@ -154,11 +154,11 @@ def next_judgement_at(
 
 
 def old_judgements(
-    session: Session, now: datetime, before: datetime, without_incidents: Collection[int]
+    session: Session, now: datetime, before: datetime, without_incidents: Collection[int], limit: int
 ) -> list[Judgement]:
-    """List what is due for an analyzer though nothing of the incident was seen since `before`."""
+    """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
     query = _judgements(without_incidents, ()).where(JudgementRow.due_at <= now, IncidentRow.last_seen_at < before)
-    rows = session.execute(query.order_by(JudgementRow.incident_id))
+    rows = session.execute(query.order_by(JudgementRow.incident_id).limit(limit))
     return [_judgement(judgement, incident) for judgement, incident in rows]
 
 
@@ -166,6 +166,11 @@ def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tri
     """Let an incident wait until later."""
     if judgement := session.get(JudgementRow, incident_id):
         judgement.due_at, judgement.tries, judgement.problem = due_at, tries, problem
+
+
+def hasten_judgements(session: Session, due_at: datetime, after: datetime) -> None:
+    """Let those be due at `due_at` that would be so after `after` only."""
+    session.execute(update(JudgementRow).where(JudgementRow.due_at > after).values(due_at=due_at))
 
 
 def drop_judgement(session: Session, incident_id: int) -> None:
@@ -202,13 +207,16 @@ def detections(session: Session, incident_id: int) -> list[Detection]:
     return [_domain(Detection, row) for row in rows]
 
 
-def add_picture(session: Session, picture: Picture, write: Callable[[int], None]) -> tuple[Picture, list[int]]:
+def add_picture(
+    session: Session, picture: Picture, write: Callable[[int], None]
+) -> tuple[Picture, Incident, list[int]]:
     """Insert a picture, write its file, and delete the rows that it replaces.
 
     Returns:
-        The picture with its id, and the ids of pictures whose files have lost their owner once this is committed.
+        The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
+        their owner once this is committed.
     """
-    _existing(session, picture.incident_id)
+    incident = _existing(session, picture.incident_id)
     replaced = _earlier(session, picture)
     row = PictureRow(**_values(picture, without={"id"}))
     session.add(row)
@@ -216,9 +224,11 @@ def add_picture(session: Session, picture: Picture, write: Callable[[int], None]
     for earlier in replaced:
         session.delete(earlier)
     session.flush()
+    session.refresh(incident)
+    stored = replace(picture, id=row.id), _domain(Incident, incident), [earlier.id for earlier in replaced]
     # Last, so that the file's row can fail in nothing but the commit.
     write(row.id)
-    return replace(picture, id=row.id), [earlier.id for earlier in replaced]
+    return stored
 
 
 def pictures(session: Session, incident_id: int) -> list[Picture]:

@@ -1,6 +1,7 @@
-"""The asynchronous face of the database: every call is one transaction, on the writer's thread or on the reader's.
+"""The asynchronous face of the database: every call is one transaction, on the writer's thread or on a reader's.
 
-They are two, so that no alarm waits for a search, nor a picture for a lock of another program.
+No alarm waits for what is read, nor a picture for a lock of another program. Searches have a reader of their own: they
+may look through all that is stored, and nothing else waits for them.
 
 A small transaction does not wait for the disk: SQLite's write-ahead log is forced to it only at a checkpoint. A crash
 of the process loses nothing that was committed; a power cut may lose the last moments, never the database.
@@ -58,10 +59,11 @@ class Store:
     def __init__(self, url: str, pictures: Path, *, busy_timeout: float = 5.0) -> None:
         self._address = url
         self._busy_timeout = busy_timeout
+        self._closing = False
         self._files = PictureFiles(pictures)
         self._writer: ThreadPoolExecutor | None = None
         self._reader: ThreadPoolExecutor | None = None
-        self._closing = False
+        self._searcher: ThreadPoolExecutor | None = None
         self._url: URL | None = None
         self._engine: Engine | None = None
 
@@ -76,6 +78,7 @@ class Store:
         self._closing = False
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_writer")
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_reader")
+        self._searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nemotron_security_searcher")
         try:
             await self._async_run(self._writer, self._open)
         except BaseException:
@@ -88,11 +91,12 @@ class Store:
         What waits to be read is not: that could take long, and nobody needs it any more.
         """
         self._closing = True
-        writer, reader, self._writer, self._reader = self._writer, self._reader, None, None
-        if writer is None or reader is None:
+        writer, reader, searcher = self._writer, self._reader, self._searcher
+        self._writer = self._reader = self._searcher = None
+        if writer is None or reader is None or searcher is None:
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(writer, self._close, reader)
+            await asyncio.get_running_loop().run_in_executor(writer, self._close, reader, searcher)
         finally:
             # Nothing is left to do, so this waits for no more than the thread's own end.
             writer.shutdown(cancel_futures=True)
@@ -149,6 +153,12 @@ class Store:
         """
         return await self._async_read(queries.incidents, wanted, before_id, limit)
 
+    async def async_search(
+        self, wanted: IncidentFilter, *, before_id: int | None = None, limit: int = 50
+    ) -> list[Incident]:
+        """List incidents as `async_incidents` does, after the searches asked for before; nothing else waits for it."""
+        return await self._async_run(self._searcher, partial(self._read, queries.incidents, wanted, before_id, limit))
+
     async def async_tracks(self, incident_id: int) -> list[Track]:
         """List an incident's tracks, the first seen first."""
         return await self._async_read(queries.tracks, incident_id)
@@ -177,10 +187,11 @@ class Store:
         width: int,
         height: int,
         jpeg: bytes,
-    ) -> Picture:
+    ) -> tuple[Picture, Incident]:
         """Store a picture. It replaces, row and file, the earlier one of the same kind of the same track.
 
-        The incident's `picture_id` is from then on that of its best-scored picture.
+        Returns:
+            The picture, and its incident, whose `picture_id` is now that of its best-scored picture.
         """
         picture = Picture(
             id=0,
@@ -255,16 +266,20 @@ class Store:
         return await self._async_read(queries.next_judgement_at, without_incidents, without_cameras)
 
     async def async_old_judgements(
-        self, now: datetime, before: datetime, *, without_incidents: Collection[int] = ()
+        self, now: datetime, before: datetime, *, without_incidents: Collection[int] = (), limit: int = 20
     ) -> list[Judgement]:
-        """List what is due for an analyzer though nothing of the incident was seen since `before`."""
-        return await self._async_read(queries.old_judgements, now, before, without_incidents)
+        """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
+        return await self._async_read(queries.old_judgements, now, before, without_incidents, limit)
 
     async def async_postpone_judgement(
         self, incident_id: int, due_at: datetime, *, tries: int, problem: str | None
     ) -> None:
         """Let an incident wait until later, if it still waits."""
         await self._async_write(queries.postpone_judgement, incident_id, due_at, tries, problem)
+
+    async def async_hasten_judgements(self, due_at: datetime, *, after: datetime) -> None:
+        """Let the incidents be due at `due_at` that wait until later than `after`: the clock was set back."""
+        await self._async_write(queries.hasten_judgements, due_at, after)
 
     async def async_drop_judgement(self, incident_id: int) -> None:
         """Let an incident wait no longer."""
@@ -326,8 +341,9 @@ class Store:
             for orphan in self._read(queries.orphans, picture_ids):
                 self._files.remove(orphan)
 
-    def _close(self, reader: ThreadPoolExecutor) -> None:
-        reader.shutdown()
+    def _close(self, *readers: ThreadPoolExecutor) -> None:
+        for reader in readers:
+            reader.shutdown()
         engine, self._engine = self._engine, None
         if engine is None:
             return
@@ -348,11 +364,14 @@ class Store:
         with Session(for_reading(self._engine)) as session:
             return query(session, *args, **kwargs)
 
-    def _add_picture(self, picture: Picture, jpeg: bytes) -> Picture:
-        stored, replaced = self._write(queries.add_picture, picture, lambda row_id: self._files.write(row_id, jpeg))
+    def _add_picture(self, picture: Picture, jpeg: bytes) -> tuple[Picture, Incident]:
+        def write(picture_id: int) -> None:
+            self._files.write(picture_id, jpeg)
+
+        stored, incident, replaced = self._write(queries.add_picture, picture, write)
         for picture_id in replaced:
             self._files.remove(picture_id)
-        return stored
+        return stored, incident
 
     def _read_picture(self, picture_id: int) -> bytes | None:
         size = self._read(queries.picture_size, picture_id)

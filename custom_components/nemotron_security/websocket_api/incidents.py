@@ -18,6 +18,7 @@ from ..models import Assessment, Detection, Feedback, IncidentFilter, Picture, T
 from ..permissions import async_permissions
 from ..reviews import MAXIMUM_NOTE, async_review
 from ..runtime import NemotronSecurityConfigEntry
+from ..store.search import words_of
 from .common import (
     MAXIMUM_ID,
     NAME,
@@ -32,6 +33,8 @@ from .common import (
 MAXIMUM_LIMIT = 200
 DEFAULT_LIMIT = 50
 MAXIMUM_TEXT = 200
+MAXIMUM_WORDS = 10
+"""Each is looked for in all that is stored."""
 _CURSOR = re.compile(r"before-([1-9][0-9]{0,17})")
 _FEEDBACK = vol.In([feedback.value for feedback in Feedback])
 
@@ -45,6 +48,13 @@ def _time(text: str) -> datetime:
         return at.astimezone(UTC)
     except (ValueError, OverflowError) as err:
         raise vol.Invalid("expected a time in ISO 8601") from err
+
+
+def _text(text: str) -> str:
+    """Check that it is not too much to search for."""
+    if len(words_of(text)) > MAXIMUM_WORDS:
+        raise vol.Invalid(f"expected at most {MAXIMUM_WORDS} words")
+    return text
 
 
 def _cursor(text: str) -> int:
@@ -63,7 +73,7 @@ def _cursor(text: str) -> int:
         vol.Optional("maximum_risk"): integer(0, 100),
         vol.Optional("since"): vol.All(str, _time),
         vol.Optional("until"): vol.All(str, _time),
-        vol.Optional("text"): vol.All(str, vol.Length(min=1, max=MAXIMUM_TEXT)),
+        vol.Optional("text"): vol.All(str, vol.Length(min=1, max=MAXIMUM_TEXT), _text),
         vol.Optional("reviewed"): bool,
         vol.Optional("feedback"): _FEEDBACK,
         vol.Optional("limit", default=DEFAULT_LIMIT): integer(1, MAXIMUM_LIMIT),
@@ -93,7 +103,7 @@ async def async_list_incidents(hass: HomeAssistant, connection: ActiveConnection
     )
     limit = msg["limit"]
     with reading():  # one more than asked for tells whether there is another page
-        found = await entry.runtime_data.store.async_incidents(wanted, before_id=msg.get("cursor"), limit=limit + 1)
+        found = await entry.runtime_data.store.async_search(wanted, before_id=msg.get("cursor"), limit=limit + 1)
     page = found[:limit]
     connection.send_result(
         msg["id"],
