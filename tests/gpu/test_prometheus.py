@@ -255,10 +255,25 @@ async def test_a_server_that_does_not_answer_in_time(
 async def test_secrets_stay_where_they_are(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with ClientSession() as session:
-        source = PrometheusSource(session, f"http://admin:{SECRET}@127.0.0.1:1/?token={SECRET}")
+        source = PrometheusSource(session, f"http://admin:{SECRET}@127.0.0.1:1/{SECRET}/metrics?token={SECRET}")
         with pytest.raises(GpuError) as raised:
             await source.async_read()
     assert raised.value.problem is GpuProblem.UNREACHABLE
     assert raised.value.detail
-    assert source.name == "127.0.0.1:1/"
+    assert source.name == "127.0.0.1:1"
     assert SECRET not in f"{raised.value} {source.name} {caplog.text}"
+
+
+async def test_an_answer_that_is_not_http_tells_no_secret() -> None:
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server, ClientSession() as session:
+        port = server.sockets[0].getsockname()[1]
+        source = PrometheusSource(session, f"http://127.0.0.1:{port}/{SECRET}/metrics")
+        with pytest.raises(GpuError) as raised:
+            await source.async_read()
+    assert raised.value.problem is GpuProblem.UNREACHABLE
+    assert SECRET not in str(raised.value)

@@ -11,7 +11,7 @@ import re
 from typing import Any, NamedTuple, override
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponseError, ClientSession, ClientTimeout
 
 from ..checks import stream_identity
 from ..vision.redact import redact
@@ -32,8 +32,7 @@ class PrometheusSource(GpuSource):
     def __init__(self, session: ClientSession, url: str) -> None:
         """Ask that URL. Its secrets reach no log."""
         self.id = hashlib.sha256(stream_identity(url).encode()).hexdigest()[:16]
-        parts = urlsplit(redact(url))
-        self.name = parts.netloc.rpartition("@")[2] + parts.path
+        self.name = urlsplit(redact(url)).netloc.rpartition("@")[2]
         self._session = session
         self._url = url
 
@@ -62,7 +61,9 @@ class PrometheusSource(GpuSource):
                         raise GpuError(GpuProblem.BAD_ANSWER, f"more than {MAXIMUM_ANSWER >> 20} MB")
         except TimeoutError as err:
             raise GpuError(GpuProblem.UNREACHABLE, f"no answer in {PATIENCE:g} s") from err
-        except (ClientError, ValueError, OSError) as err:
+        except (ClientResponseError, ValueError) as err:
+            raise GpuError(GpuProblem.UNREACHABLE, type(err).__name__) from err  # their texts hold the whole URL
+        except (ClientError, OSError) as err:
             raise GpuError(GpuProblem.UNREACHABLE, redact(str(err)) or type(err).__name__) from err
         return bytes(answer)
 
