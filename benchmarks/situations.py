@@ -36,9 +36,9 @@ def _house(hour: int, minute: int, *, sun_up: bool, month: int = 5, **facts: Any
 
 
 def _opened(name: str, house: House) -> House:
-    """Let a door have opened half a minute ago."""
+    """Let a door have opened half a minute ago, in a house whose alarm is armed."""
     door = Opening(name=name, open=True, changed_at=house.at - timedelta(seconds=30))
-    return _with(house, openings=(door,))
+    return _with(house, openings=(door,), forced_entry=True)
 
 
 def _expecting(title: str, house: House) -> House:

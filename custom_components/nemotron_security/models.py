@@ -384,6 +384,9 @@ class House:
     """State of the alarm panel: `disarmed`, `armed_home`, `armed_away`, `armed_night`, `triggered`, ..."""
     alarm_changed_at: datetime | None = None
     """When it got that state; null when that was not lately."""
+    forced_entry: bool = False
+    """Whether a door or window was seen to open while the alarm was armed away, on vacation or for the night, and the
+    alarm has not been disarmed since."""
     openings: tuple[Opening, ...] = ()
     visits: tuple[Visit, ...] = ()
     """That are expected now or soon, or have just been."""

@@ -143,6 +143,75 @@ async def test_changes_are_news_for_some_minutes(hass: HomeAssistant, freezer: F
     assert watch.read().openings[0].changed_at is None
 
 
+DOOR, PANEL = "binary_sensor.door", "alarm_control_panel.house"
+
+
+def watch_of_closed_house(hass: HomeAssistant, *alarm: str) -> HouseWatch:
+    """Begin to watch a house with a closed door, and let the alarm go through these states."""
+    hass.states.async_set(DOOR, "off", {"device_class": "door"})
+    hass.states.async_set(PANEL, alarm[0])
+    watch = HouseWatch(hass, dict)
+    watch.async_start()
+    for state in alarm[1:]:
+        hass.states.async_set(PANEL, state)
+    return watch
+
+
+@pytest.mark.parametrize(
+    ("alarm", "forced"),
+    [
+        (("armed_away",), True),
+        (("armed_vacation",), True),
+        (("disarmed", "arming", "armed_night"), True),
+        (("armed_away", "pending"), True),  # and no longer when who came home disarms it
+        (("armed_away", "triggered"), True),
+        (("armed_away", "unavailable", "armed_away"), True),
+        (("armed_away", "disarmed", "triggered"), False),  # by a smoke detector
+        (("armed_away", "disarmed", "arming"), False),
+        (("disarmed", "pending"), False),
+        (("armed_home",), False),
+        (("triggered",), False),
+        (("unavailable",), False),
+    ],
+)
+async def test_what_a_forced_entry_is(hass: HomeAssistant, alarm: tuple[str, ...], *, forced: bool) -> None:
+    watch = watch_of_closed_house(hass, *alarm)
+    assert not watch.read().forced_entry
+    hass.states.async_set(DOOR, "on", {"device_class": "door"})
+    assert watch.read().forced_entry is forced
+
+
+async def test_only_disarming_ends_a_forced_entry(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
+    watch = watch_of_closed_house(hass, "armed_away")
+    hass.states.async_set(DOOR, "on", {"device_class": "door"})
+    freezer.tick(660)
+    assert watch.read().forced_entry
+    hass.states.async_set(DOOR, "off", {"device_class": "door"})
+    for state in ("pending", "triggered", "armed_away", "unavailable", "armed_away"):
+        hass.states.async_set(PANEL, state)
+        assert watch.read().forced_entry, state
+    hass.states.async_set(PANEL, "disarmed")
+    assert not watch.read().forced_entry
+    hass.states.async_set(PANEL, "armed_away")
+    assert not watch.read().forced_entry
+
+
+@pytest.mark.parametrize(
+    ("entity_id", "states", "kind"),
+    [
+        ("binary_sensor.window", ("unavailable", "on"), "window"),
+        ("binary_sensor.window", ("on", "off"), "window"),
+        ("binary_sensor.hall", ("off", "on"), "motion"),
+        ("lock.gate", ("locked", "unlocked"), None),
+    ],
+)
+async def test_no_forced_entry(hass: HomeAssistant, entity_id: str, states: tuple[str, str], kind: str | None) -> None:
+    hass.states.async_set(entity_id, states[0], {"device_class": kind})
+    watch = watch_of_closed_house(hass, "armed_away")
+    hass.states.async_set(entity_id, states[1], {"device_class": kind})
+    assert not watch.read().forced_entry
+
+
 async def test_what_comes_back_has_not_changed(hass: HomeAssistant) -> None:
     """Else every restart, and every sensor that loses its radio, would be a burglary."""
     watch = HouseWatch(hass, dict)

@@ -130,6 +130,7 @@ HOUSES = st.builds(
     anyone_home=KNOWN_OR_NOT,
     alarm=st.sampled_from([*ALARMS, "armed_vacation", "pending", "arming", "disarming", None, "whatever"]),
     alarm_changed_at=st.sampled_from([None, DAY - timedelta(minutes=5)]),
+    forced_entry=st.booleans(),
     openings=st.lists(
         st.builds(
             Opening,
@@ -206,7 +207,7 @@ def test_darkness_never_lowers_the_score(subject: Case) -> None:
 @given(CASES)
 def test_animals_alone_stay_low(subject: Case) -> None:
     animals = tuple(replace(seen, label="dog") for seen in subject.tracks)
-    assert score(replace(subject, tracks=animals)) <= 15
+    assert score(replace(subject, tracks=animals, floors=frozenset())) <= 15
 
 
 @given(dwell=st.floats(0, 25), anyone_home=KNOWN_OR_NOT, alarm=st.sampled_from([*ALARMS[:-1], None]))
@@ -271,35 +272,46 @@ def test_when_nobody_should_be_there(changes: dict[str, Any], *, holds: bool) ->
     assert rules.raise_to_floor(harmless, subject).risk_score == (60 if holds else 5)
 
 
-JUST_NOW = DAY - timedelta(minutes=1)
-
-
 @pytest.mark.parametrize(
-    ("alarm", "since", "door", "holds"),
+    ("alarm", "holds"),
     [
-        ("armed_away", None, opening(changed_at=JUST_NOW), True),
-        ("armed_vacation", None, opening(changed_at=JUST_NOW), True),
-        ("armed_night", DAY - timedelta(minutes=5), opening(changed_at=JUST_NOW), True),
-        ("armed_away", DAY, opening(changed_at=JUST_NOW), False),  # was open when the alarm was armed
-        ("armed_away", None, opening(), False),  # has been open for long
-        ("armed_away", None, opening(is_open=False, changed_at=JUST_NOW), False),
-        ("armed_away", None, opening(lock=True, changed_at=JUST_NOW), False),
-        ("pending", None, opening(changed_at=JUST_NOW), False),  # the entry delay runs: the alarm knows
-        ("armed_home", None, opening(changed_at=JUST_NOW), False),
-        ("disarmed", None, opening(changed_at=JUST_NOW), False),
-        (None, None, opening(changed_at=JUST_NOW), False),
+        ("armed_away", True),
+        ("armed_vacation", True),
+        ("armed_night", True),
+        ("triggered", True),
+        ("pending", False),  # who comes home opens a door too
+        ("armed_home", False),
+        ("disarmed", False),
+        (None, False),
     ],
 )
-def test_what_a_forced_entry_is(alarm: str | None, since: datetime | None, door: Opening, *, holds: bool) -> None:
-    subject = case(track("car"), alarm=alarm, alarm_changed_at=since, openings=(door,))
+def test_when_a_forced_entry_counts(alarm: str | None, *, holds: bool) -> None:
+    subject = replace(case(track("car"), alarm=alarm, forced_entry=True), floors=frozenset({Floor.FORCED_ENTRY}))
     assert (rules.assess(subject).risk_score >= 85) is holds
+
+
+@pytest.mark.parametrize("facts", [{"alarm": "armed_night", "forced_entry": True}, {"alarm": "triggered"}])
+def test_a_cat_does_not_explain_an_open_door(facts: dict[str, Any]) -> None:
+    subject = case(track("cat"), **facts)
+    harmless = replace(rules.assess(subject), risk_score=3, reasoning=None)
+    assert rules.assess(subject).risk_score == 85
+    assert rules.raise_to_floor(harmless, subject).risk_score == 85
+
+
+def test_nothing_but_a_floor_raises_a_verdict() -> None:
+    subject = case(track("cat"), alarm="armed_night")
+    harmless = replace(rules.assess(subject), risk_score=3)
+    assert rules.raise_to_floor(harmless, subject) == harmless
+    subject = case(track("cat"), alarm="triggered")
+    only_intruder = replace(subject, floors=frozenset({Floor.INTRUDER}))
+    assert rules.raise_to_floor(harmless, only_intruder) == harmless
 
 
 @pytest.mark.parametrize("floor", Floor)
 def test_each_floor_can_be_switched_off(floor: Floor) -> None:
     facts: dict[Floor, dict[str, Any]] = {
         Floor.INTRUDER: {"alarm": "armed_away"},
-        Floor.FORCED_ENTRY: {"alarm": "armed_night", "openings": (opening(changed_at=JUST_NOW),)},
+        Floor.FORCED_ENTRY: {"alarm": "armed_night", "forced_entry": True},
         Floor.ALARM_TRIGGERED: {"alarm": "triggered"},
     }
     subject = case(view=CameraView.PRIVATE, **facts[floor])
@@ -374,12 +386,14 @@ def test_every_label_has_a_kind() -> None:
     assert rules.kind_of("backpack") is rules.Kind.OTHER
 
 
-BEYOND_THE_RULES = {
+MISSED = {
     ("lamp_and_visitor", "asleep, alarm off"),
     ("car_leaves", "away, armed, day"),
     ("car_leaves", "vacation, day"),
 }
 """Threats that the rules miss; docs/risk.md says why."""
+FALSE_ALARMS = {("cat_garden", "alarm triggered, day")}
+"""Look-alikes that a floor holds up; docs/risk.md says why."""
 
 
 def test_table_of_situations_is_large_mixed_and_free_of_doubles() -> None:
@@ -398,7 +412,7 @@ def test_situations() -> None:
         for situation, score in zip(SITUATIONS, scores, strict=True)
         if (score >= 60) is not situation.threat
     }
-    assert wrong == BEYOND_THE_RULES
+    assert wrong == MISSED | FALSE_ALARMS
     recall, false_alarms, auroc = verdicts.quality(scores)
     assert recall >= 0.9
     assert false_alarms <= 0.05

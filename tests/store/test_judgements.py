@@ -20,6 +20,7 @@ HOUSE = House(
     people_arrived=("Ann",),
     alarm="armed_night",
     alarm_changed_at=LOCAL - timedelta(minutes=3),
+    forced_entry=True,
     openings=(Opening(name="Door", open=True, changed_at=LOCAL), Opening(name="Lock", open=False, lock=True)),
     visits=(Visit(title="Parcel", begin=LOCAL, end=LOCAL + timedelta(hours=1), all_day=True),),
 )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import logging
 from typing import Any, Final
 
-from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_DOMAIN
+from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_DOMAIN, AlarmControlPanelState
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN, BinarySensorDeviceClass
 from homeassistant.components.lock import DOMAIN as LOCK_DOMAIN, LockState
 from homeassistant.components.person import DOMAIN as PERSON_DOMAIN
@@ -33,6 +33,7 @@ from homeassistant.util import dt as dt_util
 from ..const import CONF_ALARM_PANEL, CONF_CALENDARS
 from ..models import House, Opening, Visit
 from . import NOWHERE, Place
+from .rules import GUARDED
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -59,12 +60,17 @@ _OPENINGS: Final = frozenset(
         BinarySensorDeviceClass.WINDOW,
     }
 )
+_INTERRUPTIONS: Final = frozenset({"pending", "triggered"})
+"""What an armed alarm goes through without being disarmed."""
 _NOT_LOCKED: Final = frozenset({LockState.UNLOCKED, LockState.OPEN, LockState.OPENING, LockState.UNLOCKING})
 _WATCHED: Final = tuple(f"{domain}." for domain in (ALARM_DOMAIN, BINARY_SENSOR_DOMAIN, LOCK_DOMAIN, PERSON_DOMAIN))
 
 
 class HouseWatch:
     """Reads the house, and remembers for some minutes what was seen to change. Cheap, and on the event loop.
+
+    That a door opened while the alarm was armed is remembered until the alarm is disarmed: neither closing it behind
+    oneself nor the siren's end undoes it.
 
     A state's own `last_changed` will not do: it is news after every restart, and when a sensor comes back.
     """
@@ -74,26 +80,43 @@ class HouseWatch:
         self._hass = hass
         self._options = options
         self._changed: dict[str, datetime] = {}
+        self._guarded = False
+        """Whether the alarm is armed as by people who left or sleep, also while its entry delay or siren runs."""
+        self._forced_entry = False
 
     @callback
     def async_start(self) -> CALLBACK_TYPE:
         """Begin to notice changes; returns what ends that."""
+        self._follow_alarm()
         return self._hass.bus.async_listen(EVENT_STATE_CHANGED, self._handle_change, event_filter=_is_watched)
 
     @callback
     def _handle_change(self, event: Event[EventStateChangedData]) -> None:
         before, after = event.data["old_state"], event.data["new_state"]
+        self._follow_alarm()
         if before is None or after is None or before.state == after.state:
             return
         if before.state in _NOT_KNOWN or after.state in _NOT_KNOWN:
             return
         if after.domain != BINARY_SENSOR_DOMAIN or _is_opening(after):
             self._changed[after.entity_id] = after.last_changed
+        if self._guarded and _is_opening(after) and after.domain == BINARY_SENSOR_DOMAIN and _is_open(after):
+            self._forced_entry = True
+
+    def _follow_alarm(self) -> None:
+        """Notice that the alarm was armed or disarmed; while its state is not known, nothing has changed."""
+        if (panel := self._alarm()) is None:
+            return
+        if panel.state not in _INTERRUPTIONS:
+            self._guarded = panel.state in GUARDED
+        if panel.state == AlarmControlPanelState.DISARMED:
+            self._forced_entry = False
 
     @callback
     def read(self) -> House:
         """Return what the house knows now. What is unknown, unavailable or not there is null, never a guess."""
         now = dt_util.now()
+        self._follow_alarm()
         self._changed = {name: at for name, at in self._changed.items() if now - at < LATELY}
         people = self._hass.states.async_all(PERSON_DOMAIN)
         panel = self._alarm()
@@ -107,6 +130,7 @@ class HouseWatch:
             ),
             alarm=panel.state if panel else None,
             alarm_changed_at=self._changed.get(panel.entity_id) if panel else None,
+            forced_entry=self._forced_entry,
             openings=self._openings(),
             visits=_visits_now(self._hass, self._options().get(CONF_CALENDARS, ())),
         )

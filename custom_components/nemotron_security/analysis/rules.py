@@ -25,7 +25,7 @@ LONG_DWELL: Final = 120.0
 """Seconds."""
 
 _AWAY: Final = frozenset({"armed_away", "armed_vacation"})
-_GUARDED: Final = _AWAY | {"armed_night"}
+GUARDED: Final = _AWAY | {"armed_night"}
 """Nobody opens a door then without switching the alarm off."""
 _ARMED: Final = _AWAY | {"armed_home", "armed_night", "armed_custom_bypass", "pending", "triggered"}
 
@@ -88,16 +88,8 @@ class Facts:
 
     @property
     def forced_entry(self) -> bool:
-        """Whether a door or window was seen to open while the alarm was armed, and still is."""
-        house = self.house
-        armed_at = house.alarm_changed_at
-        return house.alarm in _GUARDED and any(
-            opening.open
-            and not opening.lock
-            and opening.changed_at is not None
-            and (armed_at is None or opening.changed_at >= armed_at)
-            for opening in house.openings
-        )
+        """Whether a door or window was opened while the alarm was armed; not while who comes home may disarm it."""
+        return self.house.forced_entry and self.house.alarm in GUARDED | {"triggered"}
 
 
 class Points(NamedTuple):
@@ -171,7 +163,7 @@ TABLE: Final = (
 
 
 class Limit(NamedTuple):
-    """A bound that holds whatever the sum says. Later ones win over earlier ones."""
+    """A bound that holds whatever the sum says. Later ones win over earlier ones; the floors come last."""
 
     key: str
     lowest: int
@@ -199,6 +191,7 @@ LIMITS: Final = (
     Limit("peaceful_day", 0, 29, "the family is home by day with the alarm off", _peaceful),
     Limit("public_ground", 0, 59, "anybody may be on public ground", _at(CameraView.PUBLIC)),
     Limit("expected_visit", 0, 59, "a visit is expected at this hour", lambda facts: facts.visit_expected),
+    Limit("only_animals", 0, 15, "only animals", lambda facts: facts.kind is Kind.ANIMAL),
     Limit("intruder", 60, 100, "a person while nobody should be there", _intruder, Floor.INTRUDER),
     Limit(
         "forced_entry",
@@ -209,7 +202,6 @@ LIMITS: Final = (
         Floor.FORCED_ENTRY,
     ),
     Limit("alarm_triggered", 85, 100, "the alarm is triggered", _alarm("triggered"), Floor.ALARM_TRIGGERED),
-    Limit("only_animals", 0, 15, "only animals", lambda facts: facts.kind is Kind.ANIMAL),
 )
 
 
@@ -267,22 +259,26 @@ def _points(row: Row, facts: Facts) -> int:
 def _bounded(total: int, facts: Facts, floors: Collection[Floor]) -> tuple[int, Limit | None]:
     """Hold the sum within 0..100 and the limits that hold; also return the limit that changed it."""
     score, changed_by = min(max(total, 0), 100), None
-    for limit in LIMITS:
-        if limit.floor is not None and limit.floor not in floors:
-            continue
-        if limit.applies(facts) and not limit.lowest <= score <= limit.highest:
+    for limit in _holding(facts, floors):
+        if not limit.lowest <= score <= limit.highest:
             score, changed_by = min(max(score, limit.lowest), limit.highest), limit
     return score, changed_by
 
 
+def _holding(facts: Facts, floors: Collection[Floor]) -> list[Limit]:
+    """Return the limits that apply, without the floors that are switched off."""
+    return [limit for limit in LIMITS if (limit.floor is None or limit.floor in floors) and limit.applies(facts)]
+
+
 def raise_to_floor(assessment: Assessment, case: Case) -> Assessment:
     """Return another analyzer's assessment, not below the floor that the facts of the house set."""
-    floor, bound = _bounded(0, _facts(case), case.floors)
-    if bound is None or assessment.risk_score >= floor:
+    floors = [limit for limit in _holding(_facts(case), case.floors) if limit.floor is not None]
+    highest = max(floors, key=lambda floor: floor.lowest, default=None)
+    if highest is None or assessment.risk_score >= highest.lowest:
         return assessment
-    words = f"Raised from {assessment.risk_score} to {floor}: {bound.words}."
+    words = f"Raised from {assessment.risk_score} to {highest.lowest}: {highest.words}."
     reasoning = f"{assessment.reasoning} {words}" if assessment.reasoning else words
-    return replace(assessment, risk_score=floor, reasoning=reasoning)
+    return replace(assessment, risk_score=highest.lowest, reasoning=reasoning)
 
 
 def _reasoning(rows: list[Row], facts: Facts, score: int, bound: Limit | None) -> str:
