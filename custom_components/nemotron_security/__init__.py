@@ -88,7 +88,7 @@ async def async_remove_config_entry_device(
     ids = {identifier for domain, identifier in device.identifiers if domain == DOMAIN}
     if not ids.isdisjoint({entry.entry_id, *entry.subentries}):
         return False
-    return all(entry.runtime_data.gpus.async_forget(gpu_id) for gpu_id in ids)
+    return all(entry.runtime_data.gpus.async_forget(device_id) for device_id in ids)
 
 
 async def _async_entry_changed(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:

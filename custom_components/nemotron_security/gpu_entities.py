@@ -33,7 +33,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .gpu import THROTTLE_PROBLEMS, GpuReading, ThrottleReason
-from .gpus import GpuMonitor
+from .gpus import GpuMonitor, device_id_of
 
 if TYPE_CHECKING:
     from .runtime import NemotronSecurityConfigEntry
@@ -274,8 +274,9 @@ class _GpuEntity(CoordinatorEntity[GpuMonitor]):
         self._gpu_id = gpu_id
         self.entity_description = description
         self._attr_translation_key = description.key
-        self._attr_unique_id = f"{gpu_id}_{description.key}"
-        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, gpu_id)})
+        device_id = device_id_of(gpu_id)
+        self._attr_unique_id = f"{device_id}_{description.key}"
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, device_id)})
 
     @property
     def _reading(self) -> GpuReading | None:

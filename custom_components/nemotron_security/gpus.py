@@ -37,6 +37,9 @@ REST_AFTER = timedelta(seconds=30)
 NAMELESS = "NVIDIA GPU"
 """Stands for the name of a GPU whose source knows its UUID alone."""
 
+_PREFIX = "gpu_"
+"""Keeps the identifiers of GPUs' devices apart from those of cameras."""
+
 type Readings = Mapping[str, GpuReading]
 
 
@@ -129,8 +132,9 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
         return lambda: self._read_listeners.discard(listener)
 
     @callback
-    def async_forget(self, gpu_id: str) -> bool:
-        """Let the GPU's device and entities go, if it is not read; should it come back, so do they."""
+    def async_forget(self, device_id: str) -> bool:
+        """Let a GPU's device and entities go, if it is not read; should it come back, so do they."""
+        gpu_id = device_id.removeprefix(_PREFIX)
         if gpu_id in self.data:
             return False
         self.shown.pop(gpu_id, None)
@@ -279,18 +283,18 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
         """Have a device for the GPU; a MIG instance's stands below its GPU's."""
         known = reading.name, reading.driver_version
         devices, entry = dr.async_get(self.hass), self.config_entry
-        present = devices.async_get_device_by_identifier((DOMAIN, reading.gpu_id), entry.entry_id)
+        present = devices.async_get_device_by_identifier((DOMAIN, device_id_of(reading.gpu_id)), entry.entry_id)
         if present is not None and self._devices.get(reading.gpu_id) == known:
             return
         self._devices[reading.gpu_id] = known
         parent = (
-            devices.async_get_device_by_identifier((DOMAIN, reading.parent_id), entry.entry_id)
+            devices.async_get_device_by_identifier((DOMAIN, device_id_of(reading.parent_id)), entry.entry_id)
             if reading.parent_id
             else None
         )
         devices.async_get_or_create(
             config_entry_id=entry.entry_id,
-            identifiers={(DOMAIN, reading.gpu_id)},
+            identifiers={(DOMAIN, device_id_of(reading.gpu_id))},
             name=reading.name or NAMELESS,
             model=reading.name,
             manufacturer=None if reading.is_server else "NVIDIA",
@@ -315,6 +319,11 @@ class _Watched:
         """Whether the log said so."""
         self.pause_until = 0.0
         self.worked = False
+
+
+def device_id_of(gpu_id: str) -> str:
+    """Return what identifies the GPU's device among ours."""
+    return f"{_PREFIX}{gpu_id}"
 
 
 @callback

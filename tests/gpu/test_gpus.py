@@ -84,7 +84,7 @@ def state(hass: HomeAssistant, entity_id: str) -> str | None:
 
 def entities_of(hass: HomeAssistant, gpu_id: str) -> dict[str, er.RegistryEntry]:
     """Return a GPU's entities by their key."""
-    prefix = f"{gpu_id}_"
+    prefix = f"{gpus.device_id_of(gpu_id)}_"
     return {
         entity.unique_id.removeprefix(prefix): entity
         for entity in er.async_get(hass).entities.values()
@@ -93,7 +93,11 @@ def entities_of(hass: HomeAssistant, gpu_id: str) -> dict[str, er.RegistryEntry]
 
 
 def device_of(hass: HomeAssistant, entry: MockConfigEntry, gpu_id: str) -> dr.DeviceEntry | None:
-    return dr.async_get(hass).async_get_device_by_identifier((DOMAIN, gpu_id), entry.entry_id)
+    return registered(hass, entry, gpus.device_id_of(gpu_id))
+
+
+def registered(hass: HomeAssistant, entry: MockConfigEntry, device_id: str) -> dr.DeviceEntry | None:
+    return dr.async_get(hass).async_get_device_by_identifier((DOMAIN, device_id), entry.entry_id)
 
 
 def issue(hass: HomeAssistant) -> str | None:
@@ -175,24 +179,23 @@ async def test_a_gpu_comes_goes_is_removed_and_comes_back(
     await async_pass(hass)
     assert state(hass, "sensor.nvidia_t4_power_2") == "32.5"
 
-    async def remove(gpu_id: str) -> bool:
-        device = device_of(hass, entry, gpu_id)
-        assert device is not None
+    async def remove(removed: dr.DeviceEntry | None) -> bool:
+        assert removed is not None
         client = await hass_ws_client()
-        answer = await client.remove_device(device.id)
+        answer = await client.remove_device(removed.id)
         await hass.async_block_till_done()
         return bool(answer["success"])
 
-    assert not await remove(OTHER_GPU)
+    assert not await remove(device_of(hass, entry, OTHER_GPU))
     driver.gpus(GPU)
     await async_pass(hass)
     assert state(hass, "sensor.nvidia_t4_power") == "32.5"
     assert state(hass, "sensor.nvidia_t4_power_2") == STATE_UNAVAILABLE
-    assert await remove(OTHER_GPU)
+    assert await remove(device_of(hass, entry, OTHER_GPU))
     assert entities_of(hass, OTHER_GPU) == {}
     for own in (entry.entry_id, *entry.subentries):
-        if device_of(hass, entry, own):
-            assert not await remove(own)
+        if found := registered(hass, entry, own):
+            assert not await remove(found)
     driver.gpus(GPU, OTHER_GPU)
     await async_pass(hass)
     await async_pass(hass)
