@@ -977,8 +977,34 @@ class TestFilters:
         assert replayed == [incident.id for incident in wanted[1:]]
         await nothing_waits(client)
         # What was replayed as an alarm is heard of when it turns out to be none.
-        runtime.events.broadcast_event_updated(replace(wanted[1], rules_score=None, risk_score=5))
+        runtime.events.broadcast_event_updated(replace(wanted[1], peak_score=None, risk_score=5))
         assert (await receive_event(client))["data"]["risk_score"] == 5
+
+    async def test_alarm_of_an_earlier_run(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
+        """Whoever was told of it is told that it is none, though this run has announced nothing of it."""
+        incident = await stored_incident(runtime, score=20)
+        await stored_incident(runtime, score=59)
+        for score in (80, 10):
+            verdict = Assessment(
+                analyzer="nemotron",
+                risk_score=score,
+                title="Person",
+                summary="A person.",
+                reasoning=None,
+                created_at=datetime.now(UTC),
+            )
+            incident = await runtime.store.async_assess(incident.id, verdict)
+        replaying, listening = await hass_ws_client(), await hass_ws_client()
+        await subscribe(listening, EVENTS, minimum_risk=60)
+        runtime.events.broadcast_event_updated(incident)
+        assert (await receive_event(listening))["data"]["risk_score"] == 10
+        await subscribe(replaying, EVENTS, replay=2, minimum_risk=60)
+        replayed = (await receive_event(replaying))["data"]
+        assert (replayed["id"], replayed["risk_score"]) == (incident.id, 10)
+        assert "peak_score" not in replayed
+        await nothing_waits(replaying)
+        listed = (await ask(replaying, f"{DOMAIN}/incidents/list", minimum_risk=60))["result"]["incidents"]
+        assert listed == []
 
     async def test_since(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         start = runtime.events.seq

@@ -416,12 +416,12 @@ class TestHighestScore:
         assert events.since(events.seq - 1).messages[0].peak == 70
 
     def test_after_a_restart(self, events: EventBroadcaster) -> None:
-        """The rules' score was announced before the model's, in an earlier run."""
-        assert self._peak(events, replace(INCIDENT, rules_score=75, risk_score=10)) == 75
+        """A higher score was announced in an earlier run."""
+        assert self._peak(events, replace(INCIDENT, peak_score=75, risk_score=10)) == 75
 
     def test_is_bounded(self, events: EventBroadcaster, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("custom_components.nemotron_security.broadcasters.SCORES_KEPT", 2)
         for incident_id in (1, 2, 1, 3):
             events.broadcast_event_updated(replace(INCIDENT, id=incident_id, risk_score=90))
         fallen = [replace(INCIDENT, id=incident_id, risk_score=10) for incident_id in (1, 3, 2)]
-        assert [self._peak(events, incident) for incident in fallen] == [90, 90, 40]
+        assert [self._peak(events, incident) for incident in fallen] == [90, 90, 10]

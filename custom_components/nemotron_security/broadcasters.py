@@ -361,9 +361,9 @@ class EventBroadcaster(Broadcaster):
     def _note_peak(self, incident: Incident) -> int | None:
         """Return the highest score that was announced of an incident, this one included.
 
-        Of what was announced before the last start the rules' score is known, which clients were told at first.
+        Of what was announced before the last start, the store knows the highest.
         """
-        announced = self._peaks.pop(incident.id, incident.rules_score)
+        announced = self._peaks.pop(incident.id, incident.peak_score)
         scores = [int(score) for score in (announced, incident.risk_score) if score is not None]
         if not scores:
             return None

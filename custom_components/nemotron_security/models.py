@@ -126,6 +126,8 @@ class Incident:
     """The valid verdict: the model's if there is one, else the rules'."""
     analyzer: str | None = None
     """Who gave `risk_score`: `rules`, `nemotron`, ..."""
+    peak_score: int | None = None
+    """The highest score that anybody ever gave."""
     title: str = ""
     summary: str = ""
     reasoning: str | None = None
@@ -164,6 +166,8 @@ class IncidentFilter:
     minimum_risk: int | None = None
     """`risk_score` at least; an incident that nobody has judged never matches, likewise of `maximum_risk`."""
     maximum_risk: int | None = None
+    minimum_peak: int | None = None
+    """`peak_score` at least."""
     since: datetime | None = None
     """It still went on then or later."""
     until: datetime | None = None

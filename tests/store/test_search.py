@@ -184,6 +184,7 @@ CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
     "labels": st.none() | st.frozensets(st.sampled_from([*LABELS, "of nobody"])),
     "minimum_risk": RISK,
     "maximum_risk": RISK,
+    "minimum_peak": RISK,
     "since": MOMENT,
     "until": MOMENT,
     "text": st.none() | TEXT,
@@ -199,7 +200,7 @@ def folded(text: str) -> str:
 
 def is_wanted(incident: Incident, wanted: IncidentFilter) -> bool:
     """Say it again, in Python."""
-    risk, end = incident.risk_score, incident.ended_at or incident.last_seen_at
+    risk, peak, end = incident.risk_score, incident.peak_score, incident.ended_at or incident.last_seen_at
     texts = (incident.title, incident.summary, incident.reasoning or "", incident.note or "", *incident.labels)
     return all(
         [
@@ -207,6 +208,7 @@ def is_wanted(incident: Incident, wanted: IncidentFilter) -> bool:
             wanted.labels is None or not wanted.labels.isdisjoint(incident.labels),
             wanted.minimum_risk is None or (risk is not None and risk >= wanted.minimum_risk),
             wanted.maximum_risk is None or (risk is not None and risk <= wanted.maximum_risk),
+            wanted.minimum_peak is None or (peak is not None and peak >= wanted.minimum_peak),
             wanted.since is None or end >= wanted.since,
             wanted.until is None or incident.started_at < wanted.until,
             wanted.reviewed is None or wanted.reviewed == (incident.reviewed_at is not None),

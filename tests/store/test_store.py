@@ -69,13 +69,15 @@ async def test_the_word_of_the_rules_counts_until_a_model_has_judged(store: Stor
 
     judged = await store.async_assess(incident.id, VERDICT)
     assert (judged.risk_score, judged.rules_score, judged.analyzer) == (72, 55, "nemotron")
+    assert judged.peak_score == 72
     assert (judged.title, judged.summary, judged.reasoning) == (VERDICT.title, VERDICT.summary, VERDICT.reasoning)
 
     late = replace(RULES, risk_score=90, created_at=after(2))
-    assert await store.async_assess(incident.id, late) == replace(judged, rules_score=90)
+    assert await store.async_assess(incident.id, late) == replace(judged, rules_score=90, peak_score=90)
 
     lowered = await store.async_assess(incident.id, replace(VERDICT, risk_score=10, title="The postman"))
-    assert (lowered.risk_score, lowered.rules_score, lowered.title) == (10, 90, "The postman")
+    assert (lowered.risk_score, lowered.rules_score, lowered.peak_score) == (10, 90, 90)
+    assert lowered.title == "The postman"
     said = await store.async_assessments(incident.id)
     assert [one.risk_score for one in said] == [40, 55, 72, 90, 10]
     assert said[2] == VERDICT

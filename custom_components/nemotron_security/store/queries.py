@@ -268,10 +268,7 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield row.camera_id.in_(sorted(wanted.camera_ids))
     if wanted.labels is not None:
         yield exists().where(TrackRow.incident_id == row.id, TrackRow.label.in_(sorted(wanted.labels)))
-    if wanted.minimum_risk is not None:
-        yield row.risk_score >= wanted.minimum_risk
-    if wanted.maximum_risk is not None:
-        yield row.risk_score <= wanted.maximum_risk
+    yield from _risk_conditions(wanted)
     if wanted.since is not None:
         yield func.coalesce(row.ended_at, row.last_seen_at) >= wanted.since
     if wanted.until is not None:
@@ -282,6 +279,15 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield row.feedback == wanted.feedback
     for word in words_of(wanted.text or ""):
         yield row.search_text.contains(word, autoescape=True)
+
+
+def _risk_conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.minimum_risk is not None:
+        yield IncidentRow.risk_score >= wanted.minimum_risk
+    if wanted.maximum_risk is not None:
+        yield IncidentRow.risk_score <= wanted.maximum_risk
+    if wanted.minimum_peak is not None:
+        yield IncidentRow.peak_score >= wanted.minimum_peak
 
 
 def _existing(session: Session, incident_id: int) -> IncidentRow:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    func,
     select,
 )
 from sqlalchemy.dialects.mysql import DATETIME, TEXT
@@ -183,6 +184,27 @@ class PictureRow(BoxColumns, Base):
     size: Mapped[int]
 
 
+class AssessmentRow(Base):
+    """What an analyzer said of an incident; only ever added to."""
+
+    __tablename__ = "assessments"
+    __table_args__ = (Index(None, "incident_id"), _COUNT_UP)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id", ondelete="CASCADE"))
+    analyzer: Mapped[str] = mapped_column(String(64))
+    risk_score: Mapped[int]
+    title: Mapped[str]
+    summary: Mapped[str]
+    reasoning: Mapped[str | None]
+    created_at: Mapped[datetime]
+    confidence: Mapped[float | None]
+    category: Mapped[str | None]
+    recommended_action: Mapped[str | None]
+    evidence: Mapped[tuple[str, ...]]
+    model: Mapped[str | None]
+
+
 class IncidentRow(Base):
     """An incident. Its verdict repeats the assessment that counts, so that a list needs no other table."""
 
@@ -222,6 +244,12 @@ class IncidentRow(Base):
         .correlate_except(PictureRow)
         .scalar_subquery()
     )
+    peak_score: Mapped[int | None] = column_property(
+        select(func.max(AssessmentRow.risk_score))
+        .where(AssessmentRow.incident_id == id)  # noqa: A003  the column above
+        .correlate_except(AssessmentRow)
+        .scalar_subquery()
+    )
 
 
 class TrackRow(BoxColumns, Base):
@@ -255,27 +283,6 @@ class DetectionRow(BoxColumns, Base):
     detected_at: Mapped[datetime]
     frame_width: Mapped[int]
     frame_height: Mapped[int]
-
-
-class AssessmentRow(Base):
-    """What an analyzer said of an incident; only ever added to."""
-
-    __tablename__ = "assessments"
-    __table_args__ = (Index(None, "incident_id"), _COUNT_UP)
-
-    id: Mapped[int] = mapped_column(Id, primary_key=True)
-    incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id", ondelete="CASCADE"))
-    analyzer: Mapped[str] = mapped_column(String(64))
-    risk_score: Mapped[int]
-    title: Mapped[str]
-    summary: Mapped[str]
-    reasoning: Mapped[str | None]
-    created_at: Mapped[datetime]
-    confidence: Mapped[float | None]
-    category: Mapped[str | None]
-    recommended_action: Mapped[str | None]
-    evidence: Mapped[tuple[str, ...]]
-    model: Mapped[str | None]
 
 
 class JudgementRow(Base):

@@ -130,5 +130,5 @@ async def _async_newest(
         may_read = async_permissions(hass).may_read
         known = frozenset(subentry.subentry_id for subentry in entry.get_subentries_of_type(SUBENTRY_CAMERA))
         camera_ids = frozenset(camera_id for camera_id in camera_ids or known if may_read(connection.user, camera_id))
-    wanted = IncidentFilter(camera_ids=camera_ids, labels=_chosen(msg, "labels"), minimum_risk=msg.get("minimum_risk"))
+    wanted = IncidentFilter(camera_ids=camera_ids, labels=_chosen(msg, "labels"), minimum_peak=msg.get("minimum_risk"))
     return await entry.runtime_data.store.async_incidents(wanted, limit=msg["replay"])
