@@ -38,10 +38,10 @@ async def entry(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> MockCon
     """Two cameras and a model, everything with its secrets; one camera is lost."""
     url = f"rtsp://guard:{SECRET}@127.0.0.1:1/{SECRET}?token={SECRET}"
     made = make_entry(
-        {"source": "stream", "stream_url": url, "labels": ["person"]},
+        {"source": "stream", "stream_url": url, "labels": ["person"], "note": f"The key: {SECRET}"},
         {"source": "file", "file_path": "/media/yard.mp4"},
         data={"analyzer": "nemotron", "url": f"http://{SECRET}@127.0.0.1:1", "api_key": SECRET, "model": "nano"},
-        options={"detector_model": "/models/demo"},
+        options={"detector_model": "/models/demo", "calendars": [f"calendar.{SECRET}"]},
     )
     monkeypatch.setattr(f"{health.__name__}._database_size_and_space", lambda _: (200_000, 80_000_000_000))
     object.__setattr__(made.subentries[CAMERA], "unique_id", url)

@@ -8,12 +8,29 @@ from homeassistant.const import CONF_UNIQUE_ID
 from homeassistant.core import HomeAssistant
 
 from .broadcasters import camera_status_payload, pipeline_status_payload
-from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_GPU_URLS, CONF_STREAM_URL
+from .const import (
+    CONF_ANALYZER_KEY,
+    CONF_ANALYZER_URL,
+    CONF_CALENDARS,
+    CONF_GPU_URLS,
+    CONF_NOTE,
+    CONF_STREAM_URL,
+)
 from .coordinator import CameraCoordinator
 from .runtime import NemotronSecurityConfigEntry, Runtime
 
-# A camera's unique id is made of its stream's address; without a name of its own it is titled by its host.
-TO_REDACT = {CONF_ANALYZER_KEY, CONF_ANALYZER_URL, CONF_GPU_URLS, CONF_STREAM_URL, CONF_UNIQUE_ID, "title"}
+# A camera's unique id is made of its stream's address; without a name of its own it is titled by its host. A note tells
+# of the people and their habits, and calendars are named after them.
+TO_REDACT = {
+    CONF_ANALYZER_KEY,
+    CONF_ANALYZER_URL,
+    CONF_CALENDARS,
+    CONF_GPU_URLS,
+    CONF_NOTE,
+    CONF_STREAM_URL,
+    CONF_UNIQUE_ID,
+    "title",
+}
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> dict[str, Any]:
