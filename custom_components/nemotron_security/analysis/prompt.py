@@ -1,6 +1,7 @@
 """What a model is told of an incident: the scale, the facts, what the house knows, and pictures with their times.
 
-What people named or wrote (cameras, doors, notes, calendars, what another model said earlier) stands in quotes, on one
+What people or other programs named or wrote (cameras, doors, notes, calendars, a detector's labels, what another model
+said earlier) stands in quotes, on one
 line, bounded, and free of addresses: it is information, never an instruction, and never a secret.
 """
 
@@ -47,7 +48,11 @@ _VIEWS: Final = {
     CameraView.PUBLIC: "public ground, where anybody may be",
 }
 _MARKS: Final = {Feedback.FALSE_ALARM: "harmless", Feedback.SERIOUS: "serious"}
-_BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
+_BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
+_INVISIBLE: Final = re.compile(
+    r"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
+)
+"""Signs that nobody sees: a model reads what is written in them, and a secret hides behind them."""
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
@@ -76,7 +81,8 @@ def preview(case: Case, pictures: Sequence[KeyFrame]) -> list[dict[str, Any]]:
 
 def quoted(text: str, length: int = NAME_LENGTH) -> str:
     """Return what somebody wrote as one line in quotes that it cannot leave, without addresses and other secrets."""
-    line = _BLANKS.sub(" ", redact(_ADDRESS.sub("(address)", text))).strip().replace('"', "'")
+    seen = _ADDRESS.sub("(address)", _INVISIBLE.sub("", text))
+    line = _BLANKS.sub(" ", redact(seen)).strip().replace('"', "'")
     return f'"{line if len(line) <= length else f"{line[: length - 1].rstrip()}…"}"'
 
 
@@ -120,7 +126,7 @@ def _placed(case: Case) -> str:
 def _track(track: Track, zone: datetime) -> str:
     rests = ", at rest now" if track.stationary else ""
     return (
-        f"{track.label} (confidence {track.confidence:.2f}), seen from {_clock(track.first_seen_at, zone)} to "
+        f"{quoted(track.label)} (confidence {track.confidence:.2f}), seen from {_clock(track.first_seen_at, zone)} to "
         f"{_clock(track.last_seen_at, zone)}, {track.dwell:.0f} s; last at {_place(track)}{rests}"
     )
 
@@ -206,7 +212,7 @@ def _earlier(earlier: Earlier, case: Case) -> str:
     score = f"{incident.risk_level} risk" if incident.risk_level else "not judged"
     mark = f"; marked {_MARKS[incident.feedback]} by the owner" if incident.feedback else ""
     ago = _ago(incident.started_at, case.started_at)
-    return f"{ago} {where}: {', '.join(incident.labels)}; {score}; {quoted(incident.title, TEXT_LENGTH)}{mark}"
+    return f"{ago} {where}: {_names(incident.labels)}; {score}; {quoted(incident.title, TEXT_LENGTH)}{mark}"
 
 
 def _feedback(said: PastFeedback) -> str:
@@ -239,7 +245,7 @@ def _ago(moment: datetime, now: datetime) -> str:
 
 
 def _pictures(case: Case, pictures: Sequence[KeyFrame]) -> Iterator[dict[str, Any]]:
-    labels = {track.track_id: track.label for track in case.tracks}
+    labels = {track.track_id: quoted(track.label) for track in case.tracks}
     for number, picture in enumerate(pictures, start=1):
         of = labels.get(picture.track_id, "object")
         moment = f", {picture.moment}" if picture.moment else ""

@@ -7,8 +7,16 @@ from typing import override
 _URL = re.compile(r"""(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?[^\s"'<>]*)""", re.IGNORECASE)
 _TOKEN_SEGMENT = re.compile(r"(?=[^/]*\d)(?=[^/]*[A-Za-z])[A-Za-z0-9_~=-]{16,}(?=/|$)")
 _AUTHORIZATION = re.compile(r"(authorization|cookie)(\s*[:=]\s*)[^\r\n]*", re.IGNORECASE)
+_USER = re.compile(r"""(?<![^\s"'(<=])[^\s:@"'<>]{1,64}:(?!//)[^\s"'<>]{1,256}@(?=[\w\[])""")
+"""`user:password@host` without a scheme."""
+_BEARER = re.compile(r"\b(bearer)\s+(?=\S*[\d_.-]|\S{16})[^\s\"'<>]+", re.IGNORECASE)
+_KEY = re.compile(r"\b(?:sk|nvapi|hf|gh[opsu])[-_][A-Za-z0-9_-]{8,}")
+"""A key that is known by its beginning."""
+# Short names are words too, so only an equals sign makes them a name of what follows.
 _PAIR = re.compile(
-    r"\b(pass(?:word|wd)?|pwd|token|access_token|api_?key|secret|auth|sig|signature)=[^\s&\"'<>]+", re.IGNORECASE
+    r"""((?:password|passwd|token|api[_-]?key|secret|signature)["']?[ \t]*[:=][ \t]*["']?"""
+    r"""|(?<![a-z0-9])(?:pwd[:=][ \t]*|(?:pass|auth|sig)=))[^\s&"'<>]+""",
+    re.IGNORECASE,
 )
 
 
@@ -17,11 +25,14 @@ def redact(text: str) -> str:
 
     `rtsp://user:pass@host/path?token=x` becomes `rtsp://***@host/path?***`. Where a password holds characters that
     belong encoded (`/`, `?`, `@`, quotes), rather too much is taken than too little. Long path parts of letters and
-    digits are taken too: for some recorders the path is the key.
+    digits are taken too: for some recorders the path is the key. Without a scheme, `user:pass@host`, `token: x`,
+    `Bearer x` and keys that begin as those of well-known services are found.
     """
     text = _URL.sub(_redact_url, text)
     text = _AUTHORIZATION.sub(r"\1\2***", text)
-    return _PAIR.sub(r"\1=***", text)
+    text = _USER.sub("***@", text)
+    text = _KEY.sub("***", _BEARER.sub(r"\1 ***", text))
+    return _PAIR.sub(r"\1***", text)
 
 
 def _redact_url(match: re.Match[str]) -> str:
