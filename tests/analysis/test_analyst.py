@@ -30,7 +30,9 @@ from tests.test_episodes import frame, seen
 from .faulty_server import ABLE, FaultyServer
 from .test_schema import ANSWER
 
-FAST = AnalystLimits(opening_delay=0.1, ending_delay=0.1, first_retry=0.1, cooldown=0, tries=3, failures=10)
+FAST = AnalystLimits(
+    opening_delay=0.1, ending_delay=0.1, first_retry=0.1, cooldown=0, tries=3, failures=10, first_pause=0.2
+)
 ENTRY = MockConfigEntry(
     domain=DOMAIN,
     subentries_data=[
@@ -250,13 +252,14 @@ async def test_final_failure_leaves_the_rules_score_and_says_so(home: Home, faul
     await until(lambda: home.problems == [AnalysisProblem.SERVER_ERROR, None])
 
 
-async def test_wrong_key_is_not_tried_again(home: Home, faulty: FaultyServer) -> None:
+async def test_what_a_wrong_key_kept_waiting_is_judged_later(home: Home, faulty: FaultyServer) -> None:
     faulty.respond = lambda: web.json_response({}, status=401)
     home.see(0, 1)
-    await until(lambda: home.has("updated"))
-    assert len(faulty.requests) == 1
-    assert home.problems == [AnalysisProblem.UNAUTHORIZED]
-    assert "its server refused the key" in str(home.incident("updated").reasoning)
+    await until(lambda: home.problems == [AnalysisProblem.UNAUTHORIZED])
+    assert (await home.analyst.async_backlog()).waiting == 1
+    faulty.respond = lambda: answer(12)
+    await until(lambda: home.has("updated", "nemotron"))
+    assert home.problems == [AnalysisProblem.UNAUTHORIZED, None]
 
 
 async def test_server_s_wish_to_wait_is_followed(home: Home, faulty: FaultyServer) -> None:

@@ -23,7 +23,7 @@ from custom_components.nemotron_security.analysis import (
     rules,
 )
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits, Clock
-from custom_components.nemotron_security.analysis.breaker import BreakerState
+from custom_components.nemotron_security.analysis.breaker import Breaker, BreakerState
 from custom_components.nemotron_security.incidents import Incidents
 from custom_components.nemotron_security.models import Assessment, Detection, House, Incident
 from custom_components.nemotron_security.store import Store, StoreError
@@ -606,16 +606,123 @@ async def test_pauses_differ_so_that_many_do_not_come_back_at_once(restart: Rest
     assert len(scene.analyzer.asked) < 40
 
 
-@pytest.mark.parametrize(
-    "problem", [AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND, AnalysisProblem.BAD_REQUEST]
-)
-async def test_what_no_second_try_can_help_is_left_to_the_rules_at_once(scene: Scene, problem: AnalysisProblem) -> None:
-    scene.analyzer.respond = lambda _: down(problem)
+async def test_a_question_that_is_refused_is_left_to_the_rules_at_once(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.BAD_REQUEST)
     incident = await scene.opens(1)
     await scene.passes(HOUR, step=MINUTE)
     assert scene.analyzer.asked == [1]
     assert "No model judged it" in str((await scene.now(incident)).reasoning)
-    assert (scene.problems, scene.states, await scene.waiting()) == ([problem], [], 0)
+    assert (scene.problems, scene.states, await scene.waiting()) == ([AnalysisProblem.BAD_REQUEST], [], 0)
+
+
+@pytest.mark.parametrize("problem", [AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND])
+async def test_what_the_set_up_prevents_waits_for_another(
+    scene: Scene, restart: Restart, problem: AnalysisProblem
+) -> None:
+    scene.analyzer.respond = lambda _: down(problem)
+    incidents = [await scene.opens(number) for number in range(20)]
+    await scene.passes(10, step=1)
+    assert (len(scene.analyzer.asked), scene.problems, scene.states) == (1, [problem], [BreakerState.OPEN])
+    await scene.passes(HOUR, step=MINUTE)
+    assert (len(scene.analyzer.asked) < 12, await scene.waiting()) == (True, 20)
+    await scene.async_stop()
+    again = await restart()  # as when the entry is set up anew with another key
+    await again.passes(MINUTE, step=5)
+    assert [await again.models_said(incident) for incident in incidents] == [[70]] * 20
+
+
+async def test_floors_hold_while_an_incident_goes_on(scene: Scene) -> None:
+    scene.facts = {"alarm": "triggered"}
+    scene.analyzer.respond = lambda _: down()
+    incident = await scene.opens(1, score=85)
+    for _ in range(14):
+        await scene.passes(30, step=10)
+        await scene.store.async_save_incident(replace(await scene.now(incident), last_seen_at=scene.clock.now()))
+    scene.analyzer.respond = lambda _: 5
+    await scene.passes(15 * MINUTE, step=30)
+    assert await scene.models_said(incident) == [85]
+
+
+async def test_floors_of_the_opening_hold_for_what_ended_after_a_long_quiet_time(scene: Scene) -> None:
+    scene.facts = {"alarm": "triggered"}
+    scene.analyzer.respond = lambda _: 5
+    incident = await scene.opens(1)
+    await scene.passes(5)
+    seen = scene.clock.now() + timedelta(minutes=6)
+    scene.facts = {}
+    await scene.passes(12 * MINUTE, step=MINUTE)
+    ended = replace(await scene.now(incident), last_seen_at=seen, ended_at=seen, object_count=2)
+    scene.analyst.incident_ended(await scene.store.async_save_incident(ended))
+    await scene.passes(10)
+    assert await scene.models_said(incident) == [85, 85]
+
+
+async def test_giving_up_keeps_the_rules_score(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.BAD_REQUEST)
+    incident = await scene.opens(1, score=85)  # more than the rules would say now
+    await scene.passes(5)
+    now = await scene.now(incident)
+    assert (now.risk_score, now.rules_score, now.title) == (85, 85, incident.title)
+    assert now.reasoning == f"{incident.reasoning} No model judged it: its server refused the question."
+
+
+@pytest.mark.parametrize("wish", [0, 1])
+async def test_a_server_that_wishes_for_no_pause_is_left_alone_all_the_same(scene: Scene, wish: float) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.RATE_LIMITED, wish=wish)
+    await scene.opens(1)
+    await scene.passes(HOUR, step=5)
+    assert 5 < len(scene.analyzer.asked) < 15
+
+
+def test_a_pause_grows_no_more_after_weeks() -> None:
+    breaker = Breaker(failures=1, first_pause=30, longest_pause=600, on_change=lambda _: None)
+    now = 0.0
+    for _ in range(3000):
+        breaker.failed(now)
+        now += (pause := breaker.pause(now))
+        assert pause <= 600 * 1.25
+        assert breaker.pause(now) == 0
+
+
+async def test_assessments_of_the_future_count_for_no_budget(
+    scene: Scene, restart: Restart, clock: ScriptedClock
+) -> None:
+    await scene.opens(1)
+    await scene.passes(5)
+    await scene.async_stop()
+    clock.time -= timedelta(days=365)
+    again = await restart(replace(PLAIN, calls_per_hour=1))
+    await again.opens(2)
+    await again.passes(5)
+    assert again.analyzer.asked == [2]
+
+
+async def test_what_waits_does_not_wait_for_a_clock_that_was_set_back(
+    scene: Scene, clock: ScriptedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.analyzer.respond = lambda _: down()
+    incident = await scene.opens(1)
+    await scene.passes(MINUTE, step=5)
+    scene.analyzer.respond = lambda _: 33
+    monkeypatch.setattr(clock, "now", lambda: clock.time - timedelta(days=1))
+    await scene.passes(HOUR, step=MINUTE)
+    assert await scene.models_said(incident) == [33]
+
+
+async def test_what_is_too_old_is_left_to_the_rules_a_few_at_a_time(
+    scene: Scene, restart: Restart, clock: ScriptedClock
+) -> None:
+    scene.analyzer.respond = lambda _: down()
+    for number in range(50):
+        await scene.ends(await scene.opens(number))
+    await scene.settle()
+    await scene.async_stop()
+    clock.time += timedelta(hours=30)
+    never: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    again = await restart(respond=lambda _: never)
+    assert await again.waiting() == 30
+    await again.passes(5, step=1)
+    assert (len(again.analyzer.asked), await again.waiting()) == (1, 1)
 
 
 async def test_a_verdict_is_kept_when_the_end_cannot_be_judged(scene: Scene) -> None:
@@ -709,12 +816,14 @@ async def test_a_fault_of_ours_costs_one_incident_and_is_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture, fault: Exception
 ) -> None:
     scene.analyzer.respond = lambda number: fault if number == 1 else 44
-    await scene.opens(1, score=90)
+    incident = await scene.opens(1, score=90)
     other = await scene.opens(2)
     await scene.passes(3)
     assert await scene.models_said(other) == [44]
     assert "Cannot judge incident" in caplog.text
-    assert (scene.analyzer.asked, await scene.waiting()) == ([1, 2], 0)
+    await scene.passes(5 * MINUTE, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([1, 2, 1, 1, 1, 1], 0)
+    assert "No model judged it: an error of this integration" in str((await scene.now(incident)).reasoning)
 
 
 async def test_an_incident_that_is_deleted_waits_no_longer(scene: Scene, database: Path) -> None:

@@ -32,9 +32,17 @@ STORE_RETRY: Final = 5.0
 LONGEST_SLEEP: Final = 600.0
 """Seconds after which the queue is looked at in any case: something may have got old, or the clock been set."""
 HOUR: Final = 3600.0
+GIVEN_UP_AT_ONCE: Final = 20
+"""Incidents that waited too long; so many are left to the rules before others get their turn."""
+GIVE_UP_PAUSE: Final = 1.0
+"""Seconds until the next of them."""
 NO_TURN: Final = "its turn did not come in time"
+OUR_FAULT: Final = "fault"
+"""The problem of an incident at which we failed ourselves."""
 
-_AWAY: Final = frozenset({AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.SERVER_ERROR})
+_SET_UP: Final = frozenset({AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND})
+"""Trouble that lasts until somebody changes the set-up; one failure proves it."""
+_AWAY: Final = _SET_UP | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.SERVER_ERROR}
 """Trouble of the server, which would meet any incident."""
 _OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
 """Trouble that an incident itself may cause again and again."""
@@ -227,8 +235,8 @@ class Analyst:
                     await self._async_resume()
                     resumed = True
                 await self._async_queue_news()
-                await self._async_give_up_old()
-                wait = await self._async_begin_calls()
+                pause = await self._async_give_up_old()
+                wait = min(pause, await self._async_begin_calls())
             except StoreError as err:
                 _LOGGER.debug("The queue cannot be read: %s", err)
                 wait = STORE_RETRY
@@ -242,7 +250,7 @@ class Analyst:
         now = self._clock.now()
         await self._store.async_resume_judgements(now)
         called_at = await self._store.async_assessed_since(now - timedelta(seconds=HOUR))
-        self._called_at.extend(self._clock.monotonic() - (now - at).total_seconds() for at in called_at)
+        self._called_at.extend(self._clock.monotonic() - (now - at).total_seconds() for at in called_at if at <= now)
 
     async def _async_queue_news(self) -> None:
         while self._news:
@@ -253,13 +261,15 @@ class Analyst:
                 await self._store.async_await_judgement(incident.id, due_at, known)
             self._news.popleft()
 
-    async def _async_give_up_old(self) -> None:
+    async def _async_give_up_old(self) -> float:
+        """Leave some of what waited too long to the rules; return after how many seconds to go on with the rest."""
         now = self._clock.now()
-        running = list(self._running)
-        for judgement in await self._store.async_old_judgements(
-            now, now - self._limits.longest_wait, without_incidents=running
-        ):
-            self._begin(judgement, partial(self._async_give_up, judgement, judgement.problem))
+        old = await self._store.async_old_judgements(
+            now, now - self._limits.longest_wait, without_incidents=list(self._running), limit=GIVEN_UP_AT_ONCE
+        )
+        for judgement in old:
+            await self._async_do(judgement, partial(self._async_give_up, judgement, judgement.problem))
+        return GIVE_UP_PAUSE if len(old) == GIVEN_UP_AT_ONCE else math.inf
 
     async def _async_begin_calls(self) -> float:
         """Begin what is due and may begin; return after how many seconds to look again, if no news come first."""
@@ -305,8 +315,17 @@ class Analyst:
         )
         waits = list(cooling.values())
         if due_at is not None:
-            waits.append(max(0.0, (due_at - self._clock.now()).total_seconds()))
+            now = self._clock.now()
+            latest = now + timedelta(seconds=self._longest_delay())
+            if due_at > latest:  # the clock was set back since
+                await self._store.async_hasten_judgements(now, after=latest)
+                due_at = now
+            waits.append(max(0.0, (due_at - now).total_seconds()))
         return min(waits, default=math.inf)
+
+    def _longest_delay(self) -> float:
+        limits = self._limits
+        return max(limits.opening_delay, limits.ending_delay, STORE_RETRY, limits.longest_retry) * (1 + JITTER)
 
     def _begin(self, judgement: Judgement, work: Work) -> None:
         incident_id = judgement.incident.id
@@ -330,7 +349,7 @@ class Analyst:
             await self._async_postpone(judgement, STORE_RETRY)
         except Exception:
             _LOGGER.exception("Cannot judge incident %s", incident_id)
-            await self._async_drop(incident_id)
+            await self._async_note_fault(judgement)
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
@@ -350,9 +369,11 @@ class Analyst:
         await self._async_apply(judgement.incident, rules.raise_to_floor(assessment, brief.case))
 
     async def _async_brief(self, judgement: Judgement) -> Brief:
-        incident, house = judgement.incident, judgement.house
-        if house is None or not _holds(house, incident):
-            house = House(at=incident.started_at.astimezone(self._house().at.tzinfo))
+        incident, house, now = judgement.incident, judgement.house, self._house()
+        if incident.ended_at is None and incident.last_seen_at >= self._started_at:
+            house = now  # it goes on: what the house knew at its beginning may be long ago
+        if house is None:
+            house = House(at=incident.started_at.astimezone(now.at.tzinfo))
         return await self._briefs.async_brief(incident, house)
 
     async def _async_apply(self, incident: Incident, assessment: Assessment) -> None:
@@ -367,19 +388,35 @@ class Analyst:
     async def _async_note_failure(self, judgement: Judgement, err: AnalysisError, *, trial: bool) -> None:
         """Try again later, or leave it at the rules' score."""
         if err.kind in _AWAY:
-            self._breaker.failed(self._clock.monotonic(), wish=err.retry_after)
+            lasting = 0.0 if err.kind in _SET_UP else None
+            self._breaker.failed(self._clock.monotonic(), wish=lasting if err.retry_after is None else err.retry_after)
         else:
             self._breaker.answered()
         tries = judgement.tries + 1 if err.kind in _OWN and not trial else judgement.tries
         _LOGGER.debug("Incident %s was not judged (own failures: %s): %s", judgement.incident.id, tries, err)
-        if not err.temporary or tries >= self._limits.tries:
+        if err.kind is AnalysisProblem.BAD_REQUEST or tries >= self._limits.tries:
             self._tell_problem(err.kind)
             await self._async_give_up(judgement, err.kind)
             return
-        if self._breaker.failing:
+        if self._breaker.failing or err.kind in _SET_UP:
             self._tell_problem(err.kind)
-        delay = min(self._limits.first_retry * 2.0 ** max(0, tries - 1), self._limits.longest_retry)
-        await self._async_postpone(replace(judgement, tries=tries, problem=err.kind.value), delay)
+        await self._async_try_later(replace(judgement, tries=tries, problem=err.kind.value))
+
+    async def _async_note_fault(self, judgement: Judgement) -> None:
+        """Try again after a fault of ours, and say in the incident when that did not help."""
+        judgement = replace(judgement, tries=judgement.tries + 1, problem=OUR_FAULT)
+        if judgement.tries < self._limits.tries:
+            await self._async_try_later(judgement)
+            return
+        try:
+            await self._async_give_up(judgement, OUR_FAULT)
+        except Exception:
+            _LOGGER.exception("Cannot say that incident %s was not judged", judgement.incident.id)
+            await self._async_drop(judgement.incident.id)
+
+    async def _async_try_later(self, judgement: Judgement) -> None:
+        delay = min(self._limits.first_retry * 2.0 ** max(0, judgement.tries - 1), self._limits.longest_retry)
+        await self._async_postpone(judgement, delay)
 
     async def _async_postpone(self, judgement: Judgement, delay: float) -> None:
         due_at = self._clock.now() + timedelta(seconds=delay * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
@@ -391,10 +428,12 @@ class Analyst:
     async def _async_give_up(self, judgement: Judgement, problem: str | None) -> None:
         """Leave it at the rules' score, and say in the incident that no model judged it, and why."""
         incident = judgement.incident
-        if incident.analyzer in (None, rules.NAME):
-            verdict = rules.assess((await self._async_brief(judgement)).case)
-            reasoning = f"{verdict.reasoning} No model judged it: {_WORDS.get(problem, NO_TURN)}."
-            await self._async_apply(incident, replace(verdict, reasoning=reasoning))
+        said = await self._store.async_assessments(incident.id)
+        if said and all(assessment.analyzer == rules.NAME for assessment in said):
+            # As the rules said it then, word for word: the house may know less now.
+            reasoning = f"{said[-1].reasoning or ''} No model judged it: {_WORDS.get(problem, NO_TURN)}.".lstrip()
+            verdict = replace(said[-1], reasoning=reasoning, created_at=self._clock.now())
+            await self._async_apply(incident, verdict)
         await self._async_drop(incident.id)
 
     async def _async_drop(self, incident_id: int) -> None:
@@ -415,6 +454,7 @@ _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.BAD_ANSWER: "its answer could not be used",
     AnalysisProblem.BAD_REQUEST: "its server refused the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
+    OUR_FAULT: "an error of this integration, which the log describes",
 }
 
 

@@ -69,12 +69,20 @@ class Breaker:
     def failed(self, now: float, *, wish: float | None = None) -> None:
         """Take note that the server failed; `wish` is for how many seconds it asked to be left alone."""
         self._failed += 1
-        if wish is not None:
-            self._open(now, min(wish, LONGEST_WISH))
-        elif self.state is BreakerState.HALF_OPEN or (self.state is BreakerState.CLOSED and self.failing):
-            pause = min(self._first_pause * 2.0**self._opened, self._longest_pause)
+        wished = min(wish or 0.0, LONGEST_WISH)
+        if self.state is not BreakerState.OPEN:
+            if wish is None and self.state is BreakerState.CLOSED and not self.failing:
+                return
+            # Never shorter than our own: a server may wish for no pause at all and fail for hours.
+            self._open(now, max(wished, self._next_pause()))
+        elif wished:
+            self._open(now, wished)
+
+    def _next_pause(self) -> float:
+        pause = min(self._first_pause * 2.0**self._opened, self._longest_pause)
+        if pause < self._longest_pause:  # else the power would overflow after a week
             self._opened += 1
-            self._open(now, pause)
+        return pause
 
     def _open(self, now: float, pause: float) -> None:
         self._until = max(self._until, now + pause * random.uniform(1, 1 + JITTER))  # noqa: S311
