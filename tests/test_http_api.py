@@ -11,6 +11,7 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+from sqlalchemy import event
 
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.http_api import PICTURES, VALIDITY, async_picture_url
@@ -82,6 +83,31 @@ async def test_unchanged_picture_is_not_sent_again(
     await async_report(hass, entry, picture_of(1, at=NOW + 4, score=0.97))
     seen = [await status(client, f"{PICTURES}/{picture_id + number}") for number in range(3)]
     assert seen == [HTTPStatus.OK, HTTPStatus.NOT_FOUND, HTTPStatus.OK]
+
+
+async def test_picture_that_may_not_be_seen_costs_what_an_absent_one_does(
+    entry: MockConfigEntry,
+    hass_client: ClientSessionGenerator,
+    hass_read_only_user: MockUser,
+    hass_read_only_access_token: str,
+    picture_id: int,
+) -> None:
+    """So that the time an answer takes does not tell them apart."""
+    restrict(hass_read_only_user, "camera.camera_1")
+    client = await hass_client(hass_read_only_access_token)
+    questions: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM pictures" in statement:  # not what else the integration asks meanwhile
+            questions.append(statement)
+
+    event.listen(entry.runtime_data.store._engine, "before_cursor_execute", note)
+    asked = []
+    for number in (picture_id, 999):
+        assert await status(client, f"{PICTURES}/{number}") == HTTPStatus.NOT_FOUND
+        asked.append(questions.copy())
+        questions.clear()
+    assert asked[0] == asked[1] != []
 
 
 async def test_without_authentication(hass_client_no_auth: ClientSessionGenerator, picture_id: int) -> None:

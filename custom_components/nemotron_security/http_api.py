@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant, callback
 from .const import DOMAIN
 from .models import Picture
 from .permissions import async_permissions
-from .store import Store, StoreError
+from .store import StoreError
 
 if TYPE_CHECKING:
     from .runtime import NemotronSecurityConfigEntry
@@ -52,9 +52,11 @@ class PictureView(HomeAssistantView):
             raise web.HTTPServiceUnavailable
         store = entries[0].runtime_data.store
         try:
-            picture = await store.async_picture(int(picture_id))
-            if picture is None or not await _async_may_see(request, store, picture):
+            found = await store.async_picture(int(picture_id))
+            # What the user may see now, whatever it was when the path was signed.
+            if found is None or not async_permissions(hass).may_read(request[KEY_HASS_USER], found[1]):
                 raise web.HTTPNotFound
+            picture = found[0]
             etag = _etag(picture)
             # Asked for anew each time: another user of the same browser may not see it.
             headers = {hdrs.CACHE_CONTROL: "private, no-cache", hdrs.ETAG: f'"{etag}"'}
@@ -66,13 +68,6 @@ class PictureView(HomeAssistantView):
         if jpeg is None:  # its file is gone, or a better one took its place
             raise web.HTTPNotFound
         return web.Response(body=jpeg, content_type="image/jpeg", headers=headers)
-
-
-async def _async_may_see(request: web.Request, store: Store, picture: Picture) -> bool:
-    """Say whether the user of the request may see the picture now, whatever they could when its path was signed."""
-    incident = await store.async_incident(picture.incident_id)
-    may_read = async_permissions(request.app[KEY_HASS]).may_read
-    return incident is not None and may_read(request[KEY_HASS_USER], incident.camera_id)
 
 
 def _etag(picture: Picture) -> str:

@@ -67,12 +67,10 @@ class IncidentPictures(MediaSource):
         Raises:
             LookupError: it is not.
         """
-        store = self._entry.runtime_data.store
-        picture = await store.async_picture(picture_id)
-        incident = await store.async_incident(picture.incident_id) if picture else None
-        if picture is None or incident is None or not self._may_see(incident.camera_id):
+        found = await self._entry.runtime_data.store.async_picture(picture_id)
+        if found is None or not self._may_see(found[1]):
             raise LookupError
-        return picture.id
+        return found[0].id
 
     @override
     async def async_browse_media(self, item: MediaSourceItem) -> BrowseMediaSource:

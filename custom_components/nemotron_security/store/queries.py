@@ -238,10 +238,13 @@ def pictures(session: Session, incident_id: int) -> list[Picture]:
     return [_domain(Picture, row) for row in rows]
 
 
-def picture(session: Session, picture_id: int) -> Picture | None:
-    """Find a picture."""
-    row = session.get(PictureRow, picture_id)
-    return None if row is None else _domain(Picture, row)
+def picture(session: Session, picture_id: int) -> tuple[Picture, str] | None:
+    """Find a picture and the camera that took it."""
+    query = select(PictureRow, IncidentRow.camera_id).join(IncidentRow).where(PictureRow.id == picture_id)
+    if (found := session.execute(query).first()) is None:
+        return None
+    row, camera_id = found
+    return _domain(Picture, row), camera_id
 
 
 def picture_size(session: Session, picture_id: int) -> int | None:

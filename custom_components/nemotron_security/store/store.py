@@ -211,8 +211,8 @@ class Store:
         """List an incident's pictures, the best first."""
         return await self._async_read(queries.pictures, incident_id)
 
-    async def async_picture(self, picture_id: int) -> Picture | None:
-        """Find a picture."""
+    async def async_picture(self, picture_id: int) -> tuple[Picture, str] | None:
+        """Find a picture and the id of the camera that took it."""
         return await self._async_read(queries.picture, picture_id)
 
     async def async_picture_bytes(self) -> int:
