@@ -351,6 +351,23 @@ async def test_ai_task_entity(hass: HomeAssistant, *, images: bool) -> None:
     assert result["data"] == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
 
 
+async def test_our_own_ai_task_entity_is_refused(hass: HomeAssistant) -> None:
+    """It would disappear with the model that it asks."""
+    hass.states.async_set("ai_task.judge", "unknown", {"supported_features": 3})
+    entry = nemotron_entry(hass)
+    before = dict(entry.data)
+    early = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
+    own = er.async_get(hass).async_get_or_create("ai_task", DOMAIN, "own", config_entry=entry).entity_id
+    hass.states.async_set(own, "unknown", {"supported_features": 3})
+    early = await answer(hass, early, ai_task_entity=own)
+    assert early["errors"] == {"ai_task_entity": "own_ai_task"}
+    with pytest.raises(InvalidData):  # the form does not offer it any more
+        await answer(hass, early, ai_task_entity=own)
+    assert entry.data == before
+    await answer(hass, await answer(hass, early, ai_task_entity="ai_task.judge"))
+    assert entry.data["ai_task_entity"] == "ai_task.judge"
+
+
 async def test_reconfigure_to_an_ai_task_entity(hass: HomeAssistant) -> None:
     hass.states.async_set("ai_task.judge", "unknown", {"supported_features": 3})
     entry = nemotron_entry(hass)

@@ -186,7 +186,7 @@ FORMS = {
     ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
     ("config", "nemotron"): schema_keys(config_flow.NEMOTRON_SCHEMA),
     ("config", "model"): {const.CONF_ANALYZER_MODEL},
-    ("config", "ai_task"): schema_keys(config_flow.AI_TASK_SCHEMA),
+    ("config", "ai_task"): schema_keys(config_flow.ai_task_schema([])),
     ("config", "capabilities"): schema_keys(
         config_flow._capabilities_schema(Capabilities(schema=True, images=True, context_length=1))
     ),

@@ -179,9 +179,15 @@ NEMOTRON_SCHEMA = vol.Schema(
         vol.Optional(CONF_ANALYZER_MODEL): TextSelector(),
     }
 )
-AI_TASK_SCHEMA = vol.Schema(
-    {vol.Required(CONF_AI_TASK_ENTITY): EntitySelector(EntitySelectorConfig(filter=[{"domain": AI_TASK_DOMAIN}]))}
-)
+
+
+def ai_task_schema(entities: Iterable[er.RegistryEntry]) -> vol.Schema:
+    """Offer all AI Task entities but those of `entities` that are our own: they disappear with the model they ask."""
+    own = [entity.entity_id for entity in entities if entity.platform == DOMAIN and entity.domain == AI_TASK_DOMAIN]
+    selector = EntitySelector(EntitySelectorConfig(filter=[{"domain": AI_TASK_DOMAIN}], exclude_entities=own))
+    return vol.Schema({vol.Required(CONF_AI_TASK_ENTITY): selector})
+
+
 REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
 FOUND = BooleanSelector({"read_only": True})
 TOKENS = NumberSelector(NumberSelectorConfig(mode=NumberSelectorMode.BOX, unit_of_measurement="tokens", read_only=True))
@@ -330,13 +336,19 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def async_step_ai_task(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask which of Home Assistant's AI Task entities judges."""
+        registry = er.async_get(self.hass)
         if user_input is not None:
             entity_id = user_input[CONF_AI_TASK_ENTITY]
-            if capabilities := capabilities_of(self.hass.states.get(entity_id)):
+            entity = registry.async_get(entity_id)
+            problem = "no_ai_task"
+            if entity is not None and entity.platform == DOMAIN:
+                # It appeared after the form did: another window may have set up a model meanwhile.
+                problem = "own_ai_task"
+            elif capabilities := capabilities_of(self.hass.states.get(entity_id)):
                 self._settings = {CONF_ANALYZER: ANALYZER_AI_TASK, CONF_AI_TASK_ENTITY: entity_id}
                 return self._show_capabilities(entity_id, capabilities)
-            self._form, self._typed, self._errors = "ai_task", user_input, {CONF_AI_TASK_ENTITY: "no_ai_task"}
-        return self._show_tried("ai_task", AI_TASK_SCHEMA, self._present_server)
+            self._form, self._typed, self._errors = "ai_task", user_input, {CONF_AI_TASK_ENTITY: problem}
+        return self._show_tried("ai_task", ai_task_schema(registry.entities.values()), self._present_server)
 
     async def async_step_model(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask which of the server's models judges; of a server without a list, its name."""
