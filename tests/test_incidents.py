@@ -308,7 +308,7 @@ async def test_verdict_that_comes_late_is_stored_but_no_news(incidents: Incident
     incidents.handle_tracks(frame(0, seen(1)))
     incidents.handle_tracks(frame(20))
     await until(lambda: listener.incidents("ended"))
-    applied = await incidents.async_apply(listener.incidents("ended")[0].id, verdict(70), news=False)
+    applied = await incidents.async_apply(listener.incidents("ended")[0].id, verdict(70), news=lambda _: False)
     assert listener.names == ["started", "ended", "annotated"]
     assert listener.incidents("annotated") == [applied]
     assert applied.risk_score == 70

@@ -57,7 +57,7 @@ async def test_it_is_shown_but_calls_nobody(hass: HomeAssistant, entry: MockConf
     client, told = Listener(), async_capture_events(hass, EVENT_INCIDENT)
     async_channels(hass).events.connect(client)
 
-    await runtime.incidents.async_apply(incident.id, verdict(90), news=False)
+    await runtime.incidents.async_apply(incident.id, verdict(90), news=lambda _: False)
     await async_settle(hass, entry)
 
     assert (hass.states.get(EVENT), told) == (before, [])
@@ -76,7 +76,7 @@ async def test_an_older_incident_does_not_take_the_place_of_the_last(
     runtime.incidents.camera_removed(CAMERA)  # ends it
     await async_report(hass, entry, frame(person(2, at=now + 60), at=now + 60))
     last, first = await runtime.store.async_incidents()
-    await runtime.incidents.async_apply(first.id, verdict(90), news=False)
+    await runtime.incidents.async_apply(first.id, verdict(90), news=lambda _: False)
     await async_settle(hass, entry)
     assert runtime.cameras[CAMERA].data.incident.id == last.id
     assert (await runtime.store.async_incident(first.id)).risk_score == 90

@@ -169,7 +169,7 @@ class _Change:
     change: Callable[[Store], Awaitable[Incident]]
     record: _Record | None
     done: asyncio.Future[Incident]
-    news: bool
+    news: Callable[[Incident], bool]
     incident: Incident | None = None
 
     async def async_store(self, store: Store) -> None:
@@ -181,7 +181,7 @@ class _Change:
         assert self.incident
         if not self.done.done():
             self.done.set_result(self.incident)
-        if self.news:
+        if self.news(self.incident):
             listener.incident_updated(self.incident)
         else:
             listener.incident_annotated(self.incident)
@@ -432,13 +432,16 @@ class Incidents:
             for turn, episode in camera.episodes.end():
                 self._take_turn(camera, turn, episode)
 
-    async def async_apply(self, incident_id: int, assessment: Assessment, *, news: bool = True) -> Incident:
+    async def async_apply(
+        self, incident_id: int, assessment: Assessment, *, news: Callable[[Incident], bool] = lambda _: True
+    ) -> Incident:
         """Store and announce an analyst's verdict, after all that came before it.
 
         Args:
             incident_id: the incident that was judged.
             assessment: the verdict.
-            news: whether it comes in time to be told as an update, not only to those who show the incident.
+            news: says of the incident as it is stored then, whether the verdict comes in time to be told as an update,
+                not only to those who show the incident.
 
         Returns:
             The incident with its verdict.
@@ -453,10 +456,12 @@ class Incidents:
 
     async def async_review(self, incident_id: int, review: Review) -> Incident:
         """Store and announce what a person makes of an incident; returns and raises as `async_apply` does."""
-        return await self._async_change(incident_id, lambda store: store.async_review(incident_id, review), news=True)
+        return await self._async_change(
+            incident_id, lambda store: store.async_review(incident_id, review), news=lambda _: True
+        )
 
     async def _async_change(
-        self, incident_id: int, change: Callable[[Store], Awaitable[Incident]], *, news: bool
+        self, incident_id: int, change: Callable[[Store], Awaitable[Incident]], *, news: Callable[[Incident], bool]
     ) -> Incident:
         if self._stop_asked.is_set():
             raise _stopped()

@@ -197,7 +197,7 @@ async def test_end_with_news_is_judged_again(home: Home, faulty: FaultyServer) -
     await until(lambda: home.told[-1][1].risk_score == 90)
     assert home.told[-1][0] == "updated"
     assert home.told[-1][1].ended_at is not None
-    assert facts_asked(faulty).count("person (confidence") == 2
+    assert facts_asked(faulty).count('"person" (confidence') == 2
 
 
 async def test_short_incident_is_judged_once(home: Home, faulty: FaultyServer) -> None:

@@ -856,6 +856,17 @@ async def test_a_verdict_that_comes_late_is_stored_but_no_news(scene: Scene, min
     assert (await scene.now(incident)).risk_score == 88
 
 
+async def test_what_ended_long_ago_while_the_model_thought_is_no_news(scene: Scene) -> None:
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scene.analyzer.respond = lambda _: answer
+    incident = await scene.opens(1)
+    await scene.passes(4)
+    await scene.ends(incident)
+    await scene.passes(6 * MINUTE)
+    await scene.answers(answer, 77)
+    assert [told for told, _ in scene.told] == ["annotated"]
+
+
 async def test_what_is_too_old_is_left_to_the_rules(scene: Scene) -> None:
     scene.analyzer.respond = lambda _: down()
     incident = await scene.ends(await scene.opens(1))

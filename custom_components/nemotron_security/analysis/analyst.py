@@ -110,8 +110,10 @@ class Briefs(Protocol):
 class Verdicts(Protocol):
     """Whoever stores and announces what the analyzer says: `Incidents`."""
 
-    async def async_apply(self, incident_id: int, assessment: Assessment, *, news: bool) -> Incident:
-        """Store an assessment and announce it; if it is no news, only to those who show incidents.
+    async def async_apply(
+        self, incident_id: int, assessment: Assessment, *, news: Callable[[Incident], bool]
+    ) -> Incident:
+        """Store an assessment and announce it; if it is no news by then, only to those who show incidents.
 
         Raises:
             LookupError: the incident is no more.
@@ -377,11 +379,14 @@ class Analyst:
         return await self._briefs.async_brief(incident, house)
 
     async def _async_apply(self, incident: Incident, assessment: Assessment) -> None:
-        late = incident.ended_at is not None and self._clock.now() - incident.ended_at > self._limits.news_for
         try:
-            await self._incidents.async_apply(incident.id, assessment, news=not late)
+            await self._incidents.async_apply(incident.id, assessment, news=self._is_news)
         except LookupError:
             _LOGGER.debug("Incident %s is no more", incident.id)
+
+    def _is_news(self, incident: Incident) -> bool:
+        """Whether a verdict on the incident, as it is now, comes in time."""
+        return incident.ended_at is None or self._clock.now() - incident.ended_at <= self._limits.news_for
 
     # --- failures ---------------------------------------------------------------------------------------------------
 
