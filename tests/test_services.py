@@ -174,6 +174,25 @@ async def test_preview_is_of_what_the_model_can_take(hass: HomeAssistant) -> Non
     assert "Picture 1" not in user["content"]
 
 
+@pytest.mark.usefixtures("silent_worker")
+async def test_preview_is_of_what_an_ai_task_entity_gets(hass: HomeAssistant) -> None:
+    judge = {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=judge))
+    await async_report(hass, entry, online(at=NOW), frame(person(at=NOW), at=NOW), picture_of(1, at=NOW))
+    for features in (None, 1):  # not there, or taking no attachments
+        if features is not None:
+            hass.states.async_set("ai_task.judge", "unknown", {"supported_features": features})
+        (task,) = (await preview(hass))["messages"]
+        assert "You are the security analyst" in task["content"]
+        assert 'Camera: "Front door"' in task["content"]
+        assert "Picture 1" not in task["content"]
+    hass.states.async_set("ai_task.judge", "unknown", {"supported_features": 3})
+    (task,) = (await preview(hass))["messages"]
+    text, picture = task["content"]
+    assert "Picture 1 of 1" in text["text"]
+    assert re.fullmatch(r"JPEG, 64x36 pixels, \d+ bytes", picture["image_url"]["url"])
+
+
 async def test_preview_of_no_incident(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     with pytest.raises(ServiceValidationError) as error:
         await preview(hass, 99)

@@ -10,11 +10,12 @@ from homeassistant.helpers.service import async_register_admin_service
 import probatio as vol
 
 from .analysis import Capabilities
+from .analysis.ai_task import capabilities_of, preview_task
 from .analysis.briefing import house_then
 from .analysis.chat import with_schema
 from .analysis.prompt import preview
 from .analysis.schema import SCHEMA
-from .const import DOMAIN
+from .const import CONF_AI_TASK_ENTITY, DOMAIN
 from .models import Feedback
 from .reviews import MAXIMUM_NOTE, async_review
 from .store import StoreError
@@ -70,19 +71,28 @@ async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
             translation_key="events_unreadable",
             translation_placeholders={"detail": err.detail},
         ) from err
+    messages: list[Any]
+    if entity_id := _entry(call.hass).data.get(CONF_AI_TASK_ENTITY):
+        takes = capabilities_of(call.hass.states.get(entity_id)) or Capabilities(schema=True, images=False)
+        messages = await call.hass.async_add_executor_job(preview_task, brief.case, brief.pictures, takes)
+        return {"messages": messages}
     able = runtime.model_watch.model.capabilities if runtime.model_watch else Capabilities(schema=True, images=True)
     pictures = brief.pictures if able.images else []
-    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, pictures)
+    messages = await call.hass.async_add_executor_job(preview, brief.case, pictures)
     if not able.schema:
         messages = with_schema(messages, SCHEMA)
     return {"messages": messages}
 
 
-def _runtime(hass: HomeAssistant) -> Runtime:
+def _entry(hass: HomeAssistant) -> NemotronSecurityConfigEntry:
     entries: list[NemotronSecurityConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
     if not entries:
         raise ServiceValidationError(translation_domain=DOMAIN, translation_key="not_loaded")
-    return entries[0].runtime_data
+    return entries[0]
+
+
+def _runtime(hass: HomeAssistant) -> Runtime:
+    return _entry(hass).runtime_data
 
 
 async def _async_user(call: ServiceCall) -> User | None:

@@ -21,7 +21,7 @@ import probatio as vol
 from ..const import DOMAIN
 from ..models import Assessment
 from . import AnalysisError, AnalysisProblem, Capabilities, Case, KeyFrame
-from .prompt import messages
+from .prompt import messages, preview
 from .schema import CATEGORIES, FRAME_MEANS, MOST_PICTURES, read_answer, read_values
 
 NAME: Final = "ai_task"
@@ -96,7 +96,7 @@ class AiTaskAnalyzer:
             raise AnalysisError(AnalysisProblem.MODEL_NOT_FOUND, f"no such entity: {self._entity_id}")
         if state is not None and state.state == STATE_UNAVAILABLE:
             raise AnalysisError(AnalysisProblem.UNREACHABLE, f"{self._entity_id} is unavailable")
-        shown = [picture for picture in pictures if picture.picture_id is not None] if able.images else []
+        shown = _shown(pictures, able)
         instructions = await asyncio.to_thread(_instructions, case, shown)
         answer = await self._async_generate(instructions, [_attachment(picture) for picture in shown])
         if isinstance(answer, dict):
@@ -120,6 +120,24 @@ class AiTaskAnalyzer:
             # Another integration's: it may raise whatever its library does, with a text that may hold what is secret.
             raise AnalysisError(AnalysisProblem.SERVER_ERROR, type(err).__name__) from err
         return result.data
+
+
+def preview_task(case: Case, pictures: Sequence[KeyFrame], able: Capabilities) -> list[dict[str, Any]]:
+    """Return what an entity would be given, for people to read: one text, and the size of each picture that goes along.
+
+    Not for the event loop, as for `prompt.messages`.
+    """
+    shown = _shown(pictures, able)
+    text = _instructions(case, shown)
+    if not shown:
+        return [{"role": "user", "content": text}]
+    _, user = preview(case, shown)
+    sizes = [part for part in user["content"] if part["type"] == "image_url"]
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *sizes]}]
+
+
+def _shown(pictures: Sequence[KeyFrame], able: Capabilities) -> list[KeyFrame]:
+    return [picture for picture in pictures if picture.picture_id is not None] if able.images else []
 
 
 def _instructions(case: Case, shown: Sequence[KeyFrame]) -> str:
