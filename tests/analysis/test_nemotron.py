@@ -54,7 +54,7 @@ async def test_assessment(session: ClientSession, faulty: FaultyServer, jpeg: by
     for words in (
         "Front door",
         "The postman comes at noon.",
-        "person (confidence 0.90)",
+        '"person" (confidence 0.90)',
         "alarm: armed away",
         "12:00:12",
     ):

@@ -19,8 +19,10 @@ from .schema import in_words
 ANSWER_TOKENS: Final = 2048
 ANSWER_TIME: Final = ClientTimeout(total=120, sock_connect=10)
 LIST_TIME: Final = ClientTimeout(total=10)
-LARGEST_ANSWER: Final = 1024 * 1024
-"""Bytes; more is no answer to what we ask."""
+LARGEST_ANSWER: Final = 128 * 1024
+"""Bytes; more is no answer to what we ask, and the event loop waits while it is read."""
+LARGEST_LIST: Final = 1024 * 1024
+"""Bytes of a list of models, which is asked for in the set-up: some offer hundreds."""
 LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
 DETAIL_LENGTH: Final = 200
@@ -122,7 +124,7 @@ class ChatServer:
             async with self._session.request(
                 method, f"{self._base}/{path}", data=body, headers=headers, timeout=limits, allow_redirects=False
             ) as response:
-                content = await _async_read(response)
+                content = await _async_read(response, LARGEST_LIST if body is None else LARGEST_ANSWER)
                 status, retry_after = response.status, _retry_after(response)
         except (ClientError, TimeoutError, OSError, ValueError) as err:
             # The error's own text may name the URL, which may hold credentials; so it is not chained either.
@@ -223,11 +225,11 @@ def _context_length(model: Mapping[str, Any]) -> int | None:
     return next((value for value in told if type(value) is int and value > 0), None)
 
 
-async def _async_read(response: ClientResponse) -> bytes:
+async def _async_read(response: ClientResponse, most: int) -> bytes:
     content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
-        if len(content) > LARGEST_ANSWER:
+        if len(content) > most:
             raise AnalysisError(AnalysisProblem.BAD_ANSWER, "far too long")
     return bytes(content)
 
