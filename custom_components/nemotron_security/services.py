@@ -71,14 +71,12 @@ async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
             translation_key="events_unreadable",
             translation_placeholders={"detail": err.detail},
         ) from err
-    messages: list[Any]
     if entity_id := _entry(call.hass).data.get(CONF_AI_TASK_ENTITY):
         takes = capabilities_of(call.hass.states.get(entity_id)) or Capabilities(schema=True, images=False)
-        messages = await call.hass.async_add_executor_job(preview_task, brief.case, brief.pictures, takes)
-        return {"messages": messages}
+        return {"messages": await call.hass.async_add_executor_job(preview_task, brief.case, brief.pictures, takes)}
     able = runtime.model_watch.model.capabilities if runtime.model_watch else Capabilities(schema=True, images=True)
     pictures = brief.pictures if able.images else []
-    messages = await call.hass.async_add_executor_job(preview, brief.case, pictures)
+    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, pictures)
     if not able.schema:
         messages = with_schema(messages, SCHEMA)
     return {"messages": messages}

@@ -122,7 +122,7 @@ class AiTaskAnalyzer:
         return result.data
 
 
-def preview_task(case: Case, pictures: Sequence[KeyFrame], able: Capabilities) -> list[dict[str, Any]]:
+def preview_task(case: Case, pictures: Sequence[KeyFrame], able: Capabilities) -> list[Any]:
     """Return what an entity would be given, for people to read: one text, and the size of each picture that goes along.
 
     Not for the event loop, as for `prompt.messages`.
