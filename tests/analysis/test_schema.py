@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem
-from custom_components.nemotron_security.analysis.schema import SCHEMA, read_answer
+from custom_components.nemotron_security.analysis.schema import SCHEMA, objects, read_answer
 from custom_components.nemotron_security.models import Assessment
 
 ANSWER: dict[str, Any] = {
@@ -201,3 +201,9 @@ def test_whatever_comes_is_read_or_refused(text: str) -> None:
         assert 0 <= verdict.risk_score <= 100
         assert verdict.title
         assert verdict.summary
+
+
+def test_an_answer_of_endless_lists_is_not_read() -> None:
+    lists = "[]," * 501
+    assert list(objects(f'{{"evidence": [{lists} []], "risk_score": 5}}')) == []
+    assert list(objects('{"evidence": [[], []], "risk_score": 5}')) == [{"evidence": [[], []], "risk_score": 5}]

@@ -165,15 +165,6 @@ class AnalysisError(Exception):
         self.detail = detail
         self.retry_after = retry_after
 
-    @property
-    def temporary(self) -> bool:
-        """Whether asking again may help without anybody changing the set-up."""
-        return self.kind not in {
-            AnalysisProblem.UNAUTHORIZED,
-            AnalysisProblem.MODEL_NOT_FOUND,
-            AnalysisProblem.BAD_REQUEST,
-        }
-
 
 class Analyzer(Protocol):
     """Whoever judges incidents."""
