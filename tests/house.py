@@ -24,6 +24,30 @@ from custom_components.nemotron_security.vision.messages import (
 
 CAMERA = "01JCAMERAFRONTDOOR00000000"
 ABSENT_FILE = {"source": "file", "file_path": "/absent/clip.mp4"}
+PORCH = {
+    "id": "5d1c09aa",
+    "name": "Porch",
+    "points": [[0.1, 0.5], [0.6, 0.5], [0.6, 1.0], [0.1, 1.0]],
+    "labels": ["person"],
+    "dwell": 1.5,
+    "inertia": 2,
+}
+GATE = {
+    "id": "77e0b3f2",
+    "name": "Gate",
+    "start": [0.2, 0.6],
+    "end": [0.45, 0.58],
+    "direction": "to_left",
+    "labels": [],
+}
+TREE = {
+    "id": "0badcafe",
+    "name": "Tree",
+    "points": [[0.7, 0.0], [1.0, 0.0], [1.0, 0.4]],
+    "motion": True,
+    "objects": True,
+    "labels": ["bird"],
+}
 
 
 def make_entry(
@@ -85,20 +109,23 @@ def online(camera_id: str = CAMERA, at: float | None = None) -> CameraState:
     return CameraState(camera_id=camera_id, status=CameraStatus.ONLINE, at=at or time.time())
 
 
-def person(track_id: int = 1, *, at: float, since: float | None = None, label: str = "person") -> TrackState:
+def person(
+    track_id: int = 1, *, at: float, since: float | None = None, label: str = "person", **changes: Any
+) -> TrackState:
     """A walking, confirmed object."""
-    return TrackState(
-        track_id=track_id,
-        label=label,
-        confidence=0.85,
-        score=0.9,
-        box=Box(100.0, 200.0, 180.0, 420.0),
-        first_seen_at=at if since is None else since,
-        last_seen_at=at,
-        confirmed=True,
-        moved=True,
-        stationary=False,
-    )
+    values: dict[str, Any] = {
+        "track_id": track_id,
+        "label": label,
+        "confidence": 0.85,
+        "score": 0.9,
+        "box": Box(100.0, 200.0, 180.0, 420.0),
+        "first_seen_at": at if since is None else since,
+        "last_seen_at": at,
+        "confirmed": True,
+        "moved": True,
+        "stationary": False,
+    }
+    return TrackState(**values | changes)
 
 
 def frame(*tracks: TrackState, at: float, frame_id: int = 1, camera_id: str = CAMERA) -> FrameTracks:

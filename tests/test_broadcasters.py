@@ -37,6 +37,7 @@ INCIDENT = Incident(
     started_at=NOON,
     last_seen_at=NOON + timedelta(seconds=4),
     labels=("person",),
+    zones=("Driveway",),
     object_count=1,
     rules_score=62,
     risk_score=62,
@@ -60,6 +61,7 @@ DETECTION = Detection(
     box=Box(100.4, 50.0, 180.6, 250.0),
     frame_width=1280,
     frame_height=720,
+    zones=("Driveway",),
 )
 GPU_STATS = GpuStats(
     gpu_id="GPU-1",
@@ -170,6 +172,7 @@ class TestEventBroadcaster:
                     "last_seen_at": "2026-11-23T12:00:04+00:00",
                     "title": "Person at the front door",
                     "labels": ["person"],
+                    "zones": ["Driveway"],
                     "object_count": 1,
                     "picture_id": 3,
                     "rules_score": 62,
@@ -215,6 +218,7 @@ class TestEventBroadcaster:
                     "frame_height": 720,
                     "incident_id": 7,
                     "track_id": 5,
+                    "zones": ["Driveway"],
                 },
                 "seq": events.seq,
             }

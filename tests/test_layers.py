@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const"}
+FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the
@@ -22,10 +22,10 @@ LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"} | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
-    | {"gpu_entities", "gpus"},
+    | {"gpu_entities", "gpus", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},
-    {"store", "gpu", "episodes", "quality"},
+    {"store", "gpu", "episodes", "quality", "zones"},
     {"checks", "vision", "models", "const"},
 )
 

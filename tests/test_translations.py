@@ -23,6 +23,7 @@ from custom_components.nemotron_security import (
     sensor,
     services,
     switch,
+    zone_entities,
 )
 from custom_components.nemotron_security.analysis import Capabilities
 from custom_components.nemotron_security.analysis.breaker import BreakerState
@@ -41,7 +42,8 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 # By platform, the keys of the entities that the code makes.
 ENTITIES = {
     "ai_task": {"model"},
-    "binary_sensor": {description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)},
+    "binary_sensor": {description.key for description in (*binary_sensor.BINARY_SENSORS, *gpu_entities.BINARY_SENSORS)}
+    | set(zone_entities.KEYS.values()),
     "camera": {"live"},
     "event": {"incident"},
     "image": {"last_incident"},

@@ -23,7 +23,7 @@ from custom_components.nemotron_security.models import Assessment, Box, Feedback
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.vision.messages import CameraReport, CameraState, CameraStatus, Heartbeat
 
-from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, frame, jpeg, make_entry, online, person
+from .house import ABSENT_FILE, CAMERA, GATE, PORCH, async_report, async_set_up, frame, jpeg, make_entry, online, person
 from .test_websocket_channels import examples
 
 type Ask = Callable[..., Awaitable[dict[str, Any]]]
@@ -337,6 +337,7 @@ class TestGet:
             "frame_width": 1280,
             "frame_height": 720,
             "stationary": False,
+            "zones": [],
         }
         said = [(a["analyzer"], a["risk_score"], a["risk_level"], a["evidence"]) for a in incident["assessments"]]
         assert said[0][0] == "rules"
@@ -505,9 +506,9 @@ class TestCameras:
         assert device
         devices.async_update_device(device.id, area_id=area.id)
         subentry = entry.subentries[DOOR]
-        zones = [{"name": "Porch"}]
+        places: dict[str, Any] = {"zones": [PORCH], "lines": [GATE], "opening_zones": [PORCH["id"]]}
         hass.config_entries.async_update_subentry(
-            entry, subentry, data={**subentry.data, "labels": ["person", "dog"], "detect": False, "zones": zones}
+            entry, subentry, data={**subentry.data, "labels": ["person", "dog"], "detect": False, **places}
         )
         await async_report(hass, entry, online(at=NOON.timestamp()))
         door, yard = (await admin(CAMERAS))["result"]["cameras"]
@@ -522,7 +523,7 @@ class TestCameras:
             "device_id": device.id,
             "detect": False,
             "labels": ["person", "dog"],
-            "zones": zones,
+            **places,
         }
         assert entities["camera"] == {"live": DOOR_ENTITY}
         assert entities["binary_sensor"]["occupancy_person"] == "binary_sensor.front_door_person"
@@ -677,12 +678,17 @@ async def test_documentation(
     ]
     assert {command["type"] for command in commands} == EVERY_COMMAND.keys()
     results = {example["id"]: example["result"] for example in shown if example["type"] == "result"}
+    subentry = entry.subentries[DOOR]
+    places: dict[str, Any] = {"zones": [PORCH], "lines": [{**GATE}], "opening_zones": [PORCH["id"], GATE["id"]]}
+    hass.config_entries.async_update_subentry(entry, subentry, data={**subentry.data, **places})
+    await hass.async_block_till_done()
     at = NOON.timestamp()
     report = CameraReport(camera_id=DOOR, fps=5.0, inference_fps=2.0, last_frame_at=at)
     heartbeat = Heartbeat(at=at, cameras=(report,), inference_ms_p50=None, inference_ms_p95=None, rss=1)
     for minute in range(6):
         await begin(runtime, minute=-60 + minute)
-    await async_report(hass, entry, online(at=at), frame(person(at=at), at=at), *[heartbeat] * BEATS)  # incident 7
+    seen = person(at=at, zones=("Porch",), visited=("Porch",))
+    await async_report(hass, entry, online(at=at), frame(seen, at=at), *[heartbeat] * BEATS)  # incident 7
     incident = await runtime.store.async_incident(7)
     assert incident
     await add_picture(runtime, incident)
@@ -691,7 +697,7 @@ async def test_documentation(
         client = await hass_ws_client()
         ours = json.loads(json.dumps(command).replace("01JDOOR0000000000000000000", DOOR))
         if ours["type"] == LIST and "text" in ours:
-            ours["text"] = incident.title
+            ours["text"], ours["zones"] = incident.title, ["Porch"]
         await client.send_json(ours)
         answer = await client.receive_json()
         assert answer["success"], answer

@@ -1,4 +1,4 @@
-"""Motion, occupancy and connectivity of each camera."""
+"""Motion, occupancy and connectivity of each camera, and what is in its zones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .entity import CameraBoundEntity, async_add_to_each_camera
 from .gpu_entities import async_add_gpu_binary_sensors
 from .models import ANIMALS, PERSONS, VEHICLES, CameraStatus, count_of
+from .zone_entities import async_add_zone_binary_sensors
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator, CameraView
@@ -86,6 +87,7 @@ async def async_setup_entry(
         async_add_entities,
         lambda camera: [CameraBinarySensor(camera, description) for description in BINARY_SENSORS],
     )
+    async_add_zone_binary_sensors(hass, entry, async_add_entities)
     async_add_gpu_binary_sensors(entry, async_add_entities)
 
 

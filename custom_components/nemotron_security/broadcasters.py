@@ -81,6 +81,7 @@ def event_payload(incident: Incident) -> dict[str, Any]:
         "last_seen_at": _iso(incident.last_seen_at),
         "title": incident.title,
         "labels": list(incident.labels),
+        "zones": list(incident.zones),
         "object_count": int(incident.object_count),
         "picture_id": _or_none(int, incident.picture_id),
         "rules_score": _or_none(int, incident.rules_score),
@@ -105,6 +106,7 @@ def detection_payload(detection: Detection) -> dict[str, Any]:
         "frame_height": height,
         "incident_id": _or_none(int, detection.incident_id),
         "track_id": int(detection.track_id),
+        "zones": list(detection.zones),
     }
 
 

@@ -37,6 +37,8 @@ class CameraView:
     motion: bool | None = None
     counts: Counter[str] | None = None
     """Confirmed objects in the newest frame, by label."""
+    occupied: frozenset[str] | None = None
+    """Names of the zones that one of them is in."""
     incident: Incident | None = None
     """The newest incident since Home Assistant's start."""
     figures: CameraFigures | None = None
@@ -56,6 +58,7 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         self.camera_id = camera_id
         self.data = CameraView(health=CameraHealth(camera_id=camera_id))
         self._incident_listeners: set[IncidentListener] = set()
+        self._settings_listeners: list[CALLBACK_TYPE] = []
         self._lost = False
 
     @callback
@@ -63,6 +66,19 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
         """Call the listener with every change of an incident; returns what ends that."""
         self._incident_listeners.add(listener)
         return lambda: self._incident_listeners.discard(listener)
+
+    @callback
+    def async_add_settings_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
+        """Call the listener when the camera's settings changed; returns what ends that."""
+        self._settings_listeners.append(listener)
+        return lambda: self._settings_listeners.remove(listener)
+
+    @callback
+    def async_settings_changed(self) -> None:
+        """Let whoever shows the settings follow."""
+        for listener in list(self._settings_listeners):
+            listener()
+        self.async_update_listeners()
 
     @callback
     def async_handle_report(self, report: CameraReport, *, detecting: bool) -> None:
@@ -90,7 +106,9 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
             self._async_show(replace(self.data, health=health))
         else:
             figures = self.data.figures and replace(self.data.figures, fps=None, inference_fps=None)
-            self._async_show(replace(self.data, health=health, motion=None, counts=None, figures=figures))
+            self._async_show(
+                replace(self.data, health=health, motion=None, counts=None, occupied=None, figures=figures)
+            )
         return health
 
     @callback
@@ -103,8 +121,10 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
     def async_handle_tracks(self, frame: FrameTracks) -> None:
         """Count the confirmed objects of a frame."""
         if self._online:
-            counts = Counter(track.label for track in frame.tracks if track.confirmed)
-            self._async_show(replace(self.data, counts=counts))
+            confirmed = [track for track in frame.tracks if track.confirmed]
+            counts = Counter(track.label for track in confirmed)
+            occupied = frozenset(zone for track in confirmed for zone in track.zones)
+            self._async_show(replace(self.data, counts=counts, occupied=occupied))
 
     @callback
     def async_handle_figures(self, figures: CameraFigures) -> None:
@@ -114,12 +134,12 @@ class CameraCoordinator(DataUpdateCoordinator[CameraView]):
     @callback
     def async_detection_off(self) -> None:
         """Forget what detection said: it looks no more."""
-        self._async_show(replace(self.data, motion=None, counts=None))
+        self._async_show(replace(self.data, motion=None, counts=None, occupied=None))
 
     @callback
     def async_forget_objects(self) -> None:
         """Forget the objects: no detector looks for them now."""
-        self._async_show(replace(self.data, counts=None))
+        self._async_show(replace(self.data, counts=None, occupied=None))
 
     @callback
     def async_handle_incident(self, change: IncidentChange, incident: Incident) -> None:

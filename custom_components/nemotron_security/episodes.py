@@ -5,6 +5,9 @@ Pure logic without a clock, a task or a store of its own: the caller brings the 
 The rules:
     - A track counts once it is confirmed and has moved. One that came to rest counts no longer, unless it is a person.
     - The first track that counts opens an incident; every further one that counts joins it.
+    - Where the owner chose zones or entry lines for that, only a track that is in one opens it, and only one that has
+      been in one joins it: who passes on the pavement neither opens nor prolongs what happens in the garden.
+    - What stands where a person called something of its kind harmless does not count, until it leaves that place.
     - It ends when nothing that counts was seen for the quiet time; its end is the last sight.
     - It is split at its maximum length: it ends, and the tracks that still move open the next. What rests at a split,
       a person too, must move again to count: a coat on a hook that passes for a person makes one incident, no chain.
@@ -18,7 +21,7 @@ from enum import StrEnum
 import math
 from typing import Final, NamedTuple
 
-from .models import Detection, Track
+from .models import ANIMALS, VEHICLES, Box, Detection, HarmlessPlace, Track, iou
 from .vision.messages import FrameTracks, TrackState
 
 DETECTION_INTERVAL: Final = 1.0
@@ -27,6 +30,8 @@ STILL_DETECTION_INTERVAL: Final = 60.0
 """Likewise of an object that rests: it brings no news."""
 DETECTIONS_PER_SECOND: Final = 5
 """Of one camera, whatever the number of its tracks."""
+HARMLESS_OVERLAP: Final = 0.4
+"""Intersection over union with a harmless place from which on an object stands there: boxes of still things tremble."""
 IN_SIGHT: Final = 1.0
 """Seconds for which a track that is hidden still counts as present enough to open an incident."""
 
@@ -74,8 +79,15 @@ class Episode:
     @property
     def labels(self) -> tuple[str, ...]:
         """What took part, the first seen first, each once."""
-        tracks = sorted(self.tracks.values(), key=lambda track: track.first_seen_at)
-        return tuple(dict.fromkeys(track.label for track in tracks))
+        return tuple(dict.fromkeys(track.label for track in self._in_order()))
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Where they have been, each zone and entry line once."""
+        return tuple(dict.fromkeys(zone for track in self._in_order() for zone in track.zones))
+
+    def _in_order(self) -> list[Track]:
+        return sorted(self.tracks.values(), key=lambda track: track.first_seen_at)
 
 
 class Turn(StrEnum):
@@ -100,9 +112,15 @@ class Episodes:
         self.camera_id = camera_id
         self.quiet_time = quiet_time
         self.maximum_length = maximum_length
+        self.opening_zones: frozenset[str] = frozenset()
+        """Names of the zones and entry lines that can open an incident; empty for the whole picture."""
+        self.harmless: tuple[HarmlessPlace, ...] = ()
+        """Where something of that kind is no news."""
         self.episode: Episode | None = None
         self.clock = EpisodeClock()
         self._settled: set[int] = set()
+        self._strays: dict[int, bool] = {}
+        """Of each live track, whether it was seen elsewhere than at a harmless place."""
         self._last_end: datetime | None = None
         self._pace = DetectionPace()
 
@@ -110,6 +128,7 @@ class Episodes:
         """Take one frame's tracks at the monotonic `now`; return what changed, in order."""
         time = self.clock.follow(frame.captured_at, now)
         self._settled.intersection_update(track.track_id for track in frame.tracks if track.stationary)
+        self._strays = {track.track_id: self._strayed(track, frame) for track in frame.tracks}
         changes = [*self._end_if_quiet(frame, time), *self._split_if_long(frame, time)]
         if self.episode is None:
             changes += self._open(frame, time)
@@ -137,10 +156,28 @@ class Episodes:
         return [_detection(track, frame) for track in chosen]
 
     def _counts(self, track: TrackState) -> bool:
-        """Whether the track opens an incident and keeps it going."""
+        """Whether the track joins an incident and keeps it going."""
         if not track.confirmed or not track.moved or track.track_id in self._settled:
             return False
+        if not self._strays.get(track.track_id, True):
+            return False
+        if self.opening_zones and self.opening_zones.isdisjoint(track.visited):
+            return False
         return track.label == "person" or not track.stationary
+
+    def _strayed(self, track: TrackState, frame: FrameTracks) -> bool:
+        if self._strays.get(track.track_id, False):
+            return True
+        box = track.box
+        here = Box(box.left / frame.width, box.top / frame.height, box.right / frame.width, box.bottom / frame.height)
+        return not any(
+            _kind(place.label) == _kind(track.label) and iou(here, place.box) >= HARMLESS_OVERLAP
+            for place in self.harmless
+        )
+
+    def _opens(self, track: TrackState) -> bool:
+        """Whether the track also opens one."""
+        return self._counts(track) and not (self.opening_zones and self.opening_zones.isdisjoint(track.zones))
 
     def _end_if_quiet(self, frame: FrameTracks, time: float) -> list[Change]:
         episode = self.episode
@@ -163,7 +200,7 @@ class Episodes:
         return [self._finish(episode)]
 
     def _open(self, frame: FrameTracks, time: float) -> list[Change]:
-        openers = [t for t in frame.tracks if self._counts(t) and _hidden_for(t, frame) < IN_SIGHT]
+        openers = [t for t in frame.tracks if self._opens(t) and _hidden_for(t, frame) < IN_SIGHT]
         if not openers:
             return []
         captured_at = _datetime(frame.captured_at)
@@ -232,6 +269,11 @@ class DetectionPace:
         return True
 
 
+def _kind(label: str) -> str:
+    """Return what a label stands for: detectors take a van for a car now and for a truck then."""
+    return "vehicle" if label in VEHICLES else "animal" if label in ANIMALS else label
+
+
 def _hidden_for(track: TrackState, frame: FrameTracks) -> float:
     """Return the seconds since the track was really seen."""
     return max(0.0, frame.captured_at - track.last_seen_at)
@@ -254,6 +296,7 @@ def _track(track: TrackState, frame: FrameTracks) -> Track:
         frame_width=frame.width,
         frame_height=frame.height,
         stationary=track.stationary,
+        zones=track.visited,
     )
 
 
@@ -269,4 +312,5 @@ def _detection(track: TrackState, frame: FrameTracks) -> Detection:
         box=track.box,
         frame_width=frame.width,
         frame_height=frame.height,
+        zones=track.zones,
     )

@@ -42,6 +42,7 @@ from .const import (
 from .vision.executor import Executor
 from .vision.messages import CameraConfig, CameraState, CameraStatus, Problem, Source, SourceKind
 from .vision.redact import redact
+from .zones import lines_of, masks_of, zones_of
 
 SOURCE_TIMEOUT = 15
 STILL_TIMEOUT = 10
@@ -95,6 +96,9 @@ class CameraSettings:
             detect=self.detect,
             labels=tuple(self.data.get(CONF_LABELS, DEFAULT_LABELS)),
             confidence=float(self.data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
+            zones=zones_of(self.data),
+            lines=lines_of(self.data),
+            masks=masks_of(self.data),
         )
 
 

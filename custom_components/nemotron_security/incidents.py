@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from .analysis import Case
 from .episodes import Episode, Episodes, Turn
-from .models import Assessment, Detection, House, Incident, PictureKind, Review, Track, risk_level
+from .models import Assessment, Detection, HarmlessPlace, House, Incident, PictureKind, Review, Track, risk_level
 from .store import Store, StoreError, StoreProblem
 from .vision.messages import FrameTracks, TrackPicture
 
@@ -78,10 +78,15 @@ class _Record:
     saved_at: float
     stored: Incident | None = None
     stored_tracks: dict[int, Track] = field(default_factory=dict)
-    told_labels: int = 0
-    told_tracks: int = 0
+    told: tuple[int, ...] = ()
+    """Its extent when it was announced last."""
     pictured_tracks: set[int] = field(default_factory=set)
     """Those whose first view is stored."""
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """How many tracks, labels and zones take part; none of them ever gets fewer."""
+        return len(self.episode.tracks), len(self.episode.labels), len(self.episode.zones)
 
     def changed_tracks(self) -> list[Track]:
         return [t for t in self.episode.tracks.values() if self.stored_tracks.get(t.track_id) is not t]
@@ -107,6 +112,20 @@ class _Recover:
     def announce(self, listener: IncidentListener) -> None:
         for incident in self.closed:
             listener.incident_ended(incident)
+
+
+@dataclass(slots=True, eq=False)
+class _LoadPlaces:
+    """Reads where a person said that nothing is wrong."""
+
+    use: Callable[[Sequence[HarmlessPlace]], None]
+    places: list[HarmlessPlace] = field(default_factory=list)
+
+    async def async_store(self, store: Store) -> None:
+        self.places = await store.async_harmless_places()
+
+    def announce(self, listener: IncidentListener) -> None:
+        self.use(self.places)
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +165,7 @@ class _Save:
             last_seen_at=episode.last_seen_at,
             ended_at=episode.ended_at,
             labels=episode.labels,
+            zones=episode.zones,
             object_count=len(episode.tracks),
         )
         record.stored = await store.async_save_incident(incident, tracks)
@@ -364,6 +384,8 @@ class Incidents:
         self._camera_name = camera_name
         self._note = note
         self._cameras: dict[str, _Camera] = {}
+        self._opening_zones: dict[str, frozenset[str]] = {}
+        self._harmless: dict[str, tuple[HarmlessPlace, ...]] = {}
         self._jobs = _Jobs()
         self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
@@ -373,6 +395,7 @@ class Incidents:
     async def async_start(self) -> None:
         """Begin. What a crash left open is closed with its last sight and announced as ended, before anything else."""
         self._jobs.add(_Recover())
+        self._jobs.add(_LoadPlaces(self._use_places))
         self._tasks = [
             asyncio.create_task(self._async_work(), name="nemotron_security incidents"),
             asyncio.create_task(self._async_tick(), name="nemotron_security incidents' timer"),
@@ -399,6 +422,15 @@ class Incidents:
         self._quiet_time, self._maximum_length = quiet_time, maximum_length
         for camera in self._cameras.values():
             camera.episodes.quiet_time, camera.episodes.maximum_length = quiet_time, maximum_length
+
+    def set_opening_zones(self, camera_id: str, names: frozenset[str]) -> None:
+        """Let only what is in one of these zones, or crosses one of these lines, open a camera's incidents.
+
+        Empty for the whole picture.
+        """
+        self._opening_zones[camera_id] = names
+        if camera := self._cameras.get(camera_id):
+            camera.episodes.opening_zones = names
 
     def handle_tracks(self, frame: FrameTracks) -> None:
         """Take the tracks of one frame."""
@@ -456,9 +488,23 @@ class Incidents:
 
     async def async_review(self, incident_id: int, review: Review) -> Incident:
         """Store and announce what a person makes of an incident; returns and raises as `async_apply` does."""
-        return await self._async_change(
+        incident = await self._async_change(
             incident_id, lambda store: store.async_review(incident_id, review), news=lambda _: True
         )
+        self.reload_harmless_places()
+        return incident
+
+    def reload_harmless_places(self) -> None:
+        """Take note that somebody else changed them in the store."""
+        self._jobs.add(_LoadPlaces(self._use_places))
+
+    def _use_places(self, places: Sequence[HarmlessPlace]) -> None:
+        self._harmless = {
+            camera_id: tuple(place for place in places if place.camera_id == camera_id)
+            for camera_id in {place.camera_id for place in places}
+        }
+        for camera_id, camera in self._cameras.items():
+            camera.episodes.harmless = self._harmless.get(camera_id, ())
 
     async def _async_change(
         self, incident_id: int, change: Callable[[Store], Awaitable[Incident]], *, news: Callable[[Incident], bool]
@@ -476,6 +522,8 @@ class Incidents:
     def _camera(self, camera_id: str) -> _Camera:
         if camera_id not in self._cameras:
             episodes = Episodes(camera_id, quiet_time=self._quiet_time, maximum_length=self._maximum_length)
+            episodes.opening_zones = self._opening_zones.get(camera_id, frozenset())
+            episodes.harmless = self._harmless.get(camera_id, ())
             self._cameras[camera_id] = _Camera(episodes)
         return self._cameras[camera_id]
 
@@ -493,7 +541,7 @@ class Incidents:
         if turn is Turn.OPENED:
             time = camera.episodes.clock.elapsed
             camera.record = record = _Record(episode, self._rules(self._case(episode)), time, time)
-            record.told_tracks, record.told_labels = len(episode.tracks), len(episode.labels)
+            record.told = record.extent
             self._jobs.add(_Start(record))
         elif ended := camera.record:
             camera.record = None
@@ -509,12 +557,10 @@ class Incidents:
             return
         record.reviewed_at = time
         assess = self._judge_again(record)
-        episode = record.episode
-        grew = len(episode.tracks) > record.told_tracks or len(episode.labels) > record.told_labels
+        grew = record.extent != record.told
         if not (assess or grew) and time - record.saved_at < SAVE_INTERVAL:
             return
-        record.saved_at = time
-        record.told_tracks, record.told_labels = len(episode.tracks), len(episode.labels)
+        record.saved_at, record.told = time, record.extent
         self._jobs.add(_Save(record, tell=assess or grew, assess=assess))
 
     def _judge_again(self, record: _Record) -> bool:

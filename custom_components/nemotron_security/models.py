@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from .vision.messages import ANIMALS, PERSONS, VEHICLES, Box, CameraStatus, Problem
+from .vision.messages import ANIMALS, PERSONS, VEHICLES, Box, CameraStatus, Problem, iou
 
 __all__ = [
     "ANIMALS",
@@ -26,6 +26,7 @@ __all__ = [
     "Feedback",
     "Floor",
     "GpuStats",
+    "HarmlessPlace",
     "House",
     "Incident",
     "IncidentFilter",
@@ -41,6 +42,7 @@ __all__ = [
     "Track",
     "Visit",
     "count_of",
+    "iou",
     "risk_level",
 ]
 
@@ -92,6 +94,8 @@ class Track:
     frame_width: int
     frame_height: int
     stationary: bool = False
+    zones: tuple[str, ...] = ()
+    """Names of the zones that it has been in and of the entry lines that it crossed, the first one first."""
 
     @property
     def dwell(self) -> float:
@@ -120,6 +124,8 @@ class Incident:
     """What took part, the first seen first, each once."""
     object_count: int = 0
     """Tracks that took part."""
+    zones: tuple[str, ...] = ()
+    """Zones and entry lines that any of them has been in or crossed, each once."""
     rules_score: int | None = None
     """What the rules said last; kept whatever a model says."""
     risk_score: int | None = None
@@ -163,6 +169,8 @@ class IncidentFilter:
     """On one of these; an empty set matches nothing, likewise of `labels`."""
     labels: frozenset[str] | None = None
     """At least one of these took part."""
+    zones: frozenset[str] | None = None
+    """Something that took part was in one of these zones, or crossed one of these entry lines."""
     minimum_risk: int | None = None
     """`risk_score` at least; an incident that nobody has judged never matches, likewise of `maximum_risk`."""
     maximum_risk: int | None = None
@@ -193,6 +201,8 @@ class Detection:
     box: Box
     frame_width: int
     frame_height: int
+    zones: tuple[str, ...] = ()
+    """Names of the zones that it was in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +220,19 @@ class Assessment:
     recommended_action: str | None = None
     evidence: tuple[str, ...] = ()
     model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HarmlessPlace:
+    """Where something stood that a person called harmless: a scarecrow, a coat on a hook, the neighbour's car."""
+
+    camera_id: str
+    label: str
+    box: Box
+    """In shares of the frame's width and height, so that another resolution is the same place."""
+    created_at: datetime
+    incident_id: int | None
+    """Of the review that said so; null once that incident is deleted."""
 
 
 class PictureKind(StrEnum):

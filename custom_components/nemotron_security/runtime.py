@@ -65,6 +65,7 @@ from .vision.messages import (
     TrackPicture,
     WorkerLost,
 )
+from .zones import opening_zones
 
 FAILED_STARTS = 3
 """Starts in a row without success after which the worker counts as failed; it is still tried again."""
@@ -245,6 +246,7 @@ class Runtime:
     def _add_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
         self._settings[camera_id], self._names[camera_id] = settings, settings.title
+        self.incidents.set_opening_zones(camera_id, opening_zones(settings.data))
         camera = self.cameras[camera_id] = CameraCoordinator(self._hass, self._entry, camera_id)
         self.announcer.camera_status(camera.data.health)
         self.health.async_handle_status(camera_id, camera.data.health.status)
@@ -257,6 +259,7 @@ class Runtime:
         camera_id = settings.camera_id
         before, self._settings[camera_id] = self._settings[camera_id], settings
         self._names[camera_id] = settings.title
+        self.incidents.set_opening_zones(camera_id, opening_zones(settings.data))
         feed = self._feeds[camera_id]
         await feed.async_stop()
         if settings.origin != before.origin:
@@ -273,7 +276,7 @@ class Runtime:
         device = devices.async_get_device_by_identifier((DOMAIN, camera_id), self._entry.entry_id)
         if device is not None and device.name != settings.title:
             devices.async_update_device(device.id, name=settings.title)
-        self.cameras[camera_id].async_update_listeners()
+        self.cameras[camera_id].async_settings_changed()
 
     async def _async_remove_camera(self, camera_id: str) -> None:
         del self._settings[camera_id]

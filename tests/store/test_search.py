@@ -95,7 +95,11 @@ async def test_signs_stand_for_themselves(store: Store, said: str) -> None:
 async def test_nobody_says_sql(store: Store, attempt: str) -> None:
     incident = await say(store, "Person", "A person came.")
     assert await find(store, attempt) == []
-    for which in ({"camera_ids": frozenset([attempt])}, {"labels": frozenset([attempt])}):
+    for which in (
+        {"camera_ids": frozenset([attempt])},
+        {"labels": frozenset([attempt])},
+        {"zones": frozenset([attempt])},
+    ):
         assert await store.async_incidents(IncidentFilter(**which)) == []  # type: ignore[arg-type]
     assert [one.id for one in await store.async_incidents()] == [incident.id]
 
@@ -138,6 +142,7 @@ async def test_the_longest_search_is_taken_and_a_longer_one_refused(store: Store
 
 CAMERAS = ["door", "garden", "street"]
 LABELS = ["person", "car", "dog"]
+ZONES = ["Porch", "porch", "Straße", 'a "gate" \\', "é", "e\u0301", "100%", "门"]
 WORDS = ["Straße", "STRASSE", "é", "e\u0301", "100%", "a_b", "/", "\\", "门", "🐈", "İ", "Σας", "cat"]
 TEXT = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=4).map(" ".join)
 SECONDS = st.integers(0, 300)
@@ -150,7 +155,15 @@ def histories(draw: st.DrawFn) -> dict[str, Any]:
     labels = draw(st.lists(st.sampled_from(LABELS), max_size=3))
     return {
         "camera_id": draw(st.sampled_from(CAMERAS)),
-        "tracks": [track(n, first=start, label=label) for n, label in enumerate(labels)],
+        "tracks": [
+            track(
+                n,
+                first=start,
+                label=label,
+                zones=tuple(draw(st.lists(st.sampled_from(ZONES), max_size=2, unique=True))),
+            )
+            for n, label in enumerate(labels)
+        ],
         "started_at": after(start),
         "last_seen_at": after(start + lasted),
         "ended_at": draw(st.sampled_from([None, after(start + lasted)])),
@@ -182,6 +195,7 @@ RISK = st.none() | st.integers(-1, 101)
 CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
     "camera_ids": st.none() | st.frozensets(st.sampled_from([*CAMERAS, "of nobody"])),
     "labels": st.none() | st.frozensets(st.sampled_from([*LABELS, "of nobody"])),
+    "zones": st.none() | st.frozensets(st.sampled_from([*ZONES, "of nobody", "gate", "Porch, porch"])),
     "minimum_risk": RISK,
     "maximum_risk": RISK,
     "minimum_peak": RISK,
@@ -201,11 +215,13 @@ def folded(text: str) -> str:
 def is_wanted(incident: Incident, wanted: IncidentFilter) -> bool:
     """Say it again, in Python."""
     risk, peak, end = incident.risk_score, incident.peak_score, incident.ended_at or incident.last_seen_at
-    texts = (incident.title, incident.summary, incident.reasoning or "", incident.note or "", *incident.labels)
+    said = (incident.title, incident.summary, incident.reasoning or "", incident.note or "")
+    texts = (*said, *incident.labels, *incident.zones)
     return all(
         [
             wanted.camera_ids is None or incident.camera_id in wanted.camera_ids,
             wanted.labels is None or not wanted.labels.isdisjoint(incident.labels),
+            wanted.zones is None or not wanted.zones.isdisjoint(incident.zones),
             wanted.minimum_risk is None or (risk is not None and risk >= wanted.minimum_risk),
             wanted.maximum_risk is None or (risk is not None and risk <= wanted.maximum_risk),
             wanted.minimum_peak is None or (peak is not None and peak >= wanted.minimum_peak),

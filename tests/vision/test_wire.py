@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 import pytest
 
 from custom_components.nemotron_security.vision import messages, wire
-from custom_components.nemotron_security.vision.messages import Box, FrameTracks, Message, PushStill, TrackState
+from custom_components.nemotron_security.vision.messages import Box, FrameTracks, Message, Point, PushStill, TrackState
 
 KINDS: list[type[Any]] = [
     kind
@@ -26,8 +26,8 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
     """Any value of an annotated field; NaN is left out because it does not equal itself."""
     if hint is float:
         return FINITE
-    if hint is Box:
-        return st.builds(Box, FINITE, FINITE, FINITE, FINITE)
+    if hint in (Box, Point):
+        return st.tuples(*(FINITE for _ in hint._fields)).map(hint._make)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _messages(hint)
     arguments = get_args(hint)

@@ -15,7 +15,7 @@ MOST_TOLD: Final = 4
 SIMILAR: Final = 0.5
 """From here on two incidents are similar; 1 is the same."""
 
-_CAMERA, _LABELS, _HOUR, _TEXT = 0.35, 0.35, 0.2, 0.1
+_CAMERA, _ZONES, _LABELS, _HOUR, _TEXT = 0.2, 0.15, 0.35, 0.2, 0.1
 """What each likeness weighs."""
 _WORD: Final = re.compile(r"\w{3,}")
 
@@ -43,15 +43,18 @@ def past_feedback(incident: Incident, reviewed: Iterable[Incident], zone: tzinfo
 
 
 def similarity(one: Incident, other: Incident, zone: tzinfo | None) -> float:
-    """Return how alike two incidents are, 0 to 1: by camera, labels, hour of the day and words.
+    """Return how alike two incidents are, 0 to 1: by camera and zones, labels, hour of the day and words.
 
     Those that have no label in common are not alike at all.
     """
     labels = _overlap(set(one.labels), set(other.labels))
     if not labels:
         return 0.0
+    here = one.camera_id == other.camera_id
+    zones = set(one.zones), set(other.zones)
     return (
-        _CAMERA * (one.camera_id == other.camera_id)
+        _CAMERA * here
+        + _ZONES * here * (_overlap(*zones) if any(zones) else 1.0)
         + _LABELS * labels
         + _HOUR * _hours(one.started_at, other.started_at, zone)
         + _TEXT * _overlap(_words(one), _words(other))

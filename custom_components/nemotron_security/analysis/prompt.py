@@ -125,9 +125,10 @@ def _placed(case: Case) -> str:
 
 def _track(track: Track, zone: datetime) -> str:
     rests = ", at rest now" if track.stationary else ""
+    zones = f", in its course in {_names(track.zones)}" if track.zones else ""
     return (
         f"{quoted(track.label)} (confidence {track.confidence:.2f}), seen from {_clock(track.first_seen_at, zone)} to "
-        f"{_clock(track.last_seen_at, zone)}, {track.dwell:.0f} s; last at {_place(track)}{rests}"
+        f"{_clock(track.last_seen_at, zone)}, {track.dwell:.0f} s; last at {_place(track)}{rests}{zones}"
     )
 
 

@@ -6,17 +6,35 @@ Portable SQL only. Whatever changes an incident's words ends in `_incident`, whi
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
+import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, false, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from ..models import Assessment, Backlog, Detection, House, Incident, IncidentFilter, Judgement, Picture, Review, Track
+from ..models import (
+    Assessment,
+    Backlog,
+    Box,
+    Detection,
+    Feedback,
+    HarmlessPlace,
+    House,
+    Incident,
+    IncidentFilter,
+    Judgement,
+    Picture,
+    Review,
+    Track,
+    iou,
+)
 from .search import search_text, words_of
-from .tables import AssessmentRow, DetectionRow, IncidentRow, JudgementRow, PictureRow, TrackRow
+from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, IncidentRow, JudgementRow, PictureRow, TrackRow
 
 RULES = "rules"
 """The analyzer whose word is provisional."""
+STILL_OVERLAP = 0.6
+"""Intersection over union that each sight of a track has with its last box, if it kept its place."""
 NOTABLE_SCORE_CHANGE = 10
 """Points of the rules' score that make an incident worth another judgement."""
 
@@ -25,11 +43,13 @@ def start_incident(
     session: Session, camera_id: str, tracks: Sequence[Track], started_at: datetime, assessment: Assessment
 ) -> Incident:
     """Insert an incident, its tracks and its first assessment."""
+    in_order = sorted(tracks, key=lambda track: track.first_seen_at)
     row = IncidentRow(
         camera_id=camera_id,
         started_at=started_at,
         last_seen_at=max([started_at, *(track.last_seen_at for track in tracks)]),
-        labels=tuple(dict.fromkeys(track.label for track in sorted(tracks, key=lambda track: track.first_seen_at))),
+        labels=tuple(dict.fromkeys(track.label for track in in_order)),
+        zones=tuple(dict.fromkeys(zone for track in in_order for zone in track.zones)),
         object_count=len(tracks),
         title="",
         summary="",
@@ -46,7 +66,7 @@ def save_incident(session: Session, incident: Incident, tracks: Sequence[Track])
     """Update an incident's course (not its verdict nor its picture) and insert or update tracks."""
     row = _existing(session, incident.id)
     row.last_seen_at, row.ended_at = incident.last_seen_at, incident.ended_at
-    row.labels, row.object_count = incident.labels, incident.object_count
+    row.labels, row.zones, row.object_count = incident.labels, incident.zones, incident.object_count
     _merge_tracks(session, incident.id, tracks)
     return _incident(session, row)
 
@@ -61,11 +81,31 @@ def assess(session: Session, incident_id: int, assessment: Assessment) -> Incide
 
 
 def review(session: Session, incident_id: int, review: Review) -> Incident:
-    """Let the incident take what a person makes of it."""
+    """Let the incident take what a person makes of it, and keep in mind what stood still there if it was harmless."""
     row = _existing(session, incident_id)
+    session.execute(delete(HarmlessPlaceRow).where(HarmlessPlaceRow.incident_id == incident_id))
+    if review.feedback is Feedback.FALSE_ALARM:
+        session.add_all(HarmlessPlaceRow(**_values(place)) for place in _still_places(session, row, review.at))
     row.reviewed_at = review.at if review.reviewed else None
     row.feedback, row.note = review.feedback, review.note
     return _incident(session, row)
+
+
+def harmless_places(session: Session, limit: int) -> list[HarmlessPlace]:
+    """List the places that were called harmless, the newest first; at most so many of a camera."""
+    number = func.row_number().over(partition_by=HarmlessPlaceRow.camera_id, order_by=HarmlessPlaceRow.id.desc())
+    numbered = select(HarmlessPlaceRow.id, number.label("number")).subquery()
+    query = select(HarmlessPlaceRow).join(numbered, numbered.c.id == HarmlessPlaceRow.id)
+    rows = session.scalars(query.where(numbered.c.number <= limit).order_by(HarmlessPlaceRow.id.desc()))
+    return [_domain(HarmlessPlace, row) for row in rows]
+
+
+def forget_harmless_places(session: Session, camera_id: str) -> int:
+    """Forget a camera's places; returns how many there were."""
+    rows = session.scalars(select(HarmlessPlaceRow).where(HarmlessPlaceRow.camera_id == camera_id)).all()
+    for row in rows:
+        session.delete(row)
+    return len(rows)
 
 
 def close_open_incidents(session: Session) -> list[Incident]:
@@ -271,6 +311,11 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield row.camera_id.in_(sorted(wanted.camera_ids))
     if wanted.labels is not None:
         yield exists().where(TrackRow.incident_id == row.id, TrackRow.label.in_(sorted(wanted.labels)))
+    if wanted.zones is not None:
+        # The list is kept as JSON, where a name stands in quotes; REPLACE tells capitals apart in every database.
+        text = cast(row.zones, Text)
+        names = (json.dumps(zone) for zone in sorted(wanted.zones))
+        yield or_(false(), *(func.replace(text, name, "") != text for name in names))
     yield from _risk_conditions(wanted)
     if wanted.since is not None:
         yield func.coalesce(row.ended_at, row.last_seen_at) >= wanted.since
@@ -335,12 +380,12 @@ def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRo
 def _look(incident: IncidentRow) -> tuple[str, ...]:
     """Return what makes an incident worth another judgement when it changes."""
     score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
-    return (*incident.labels, str(incident.object_count), str(score))
+    return (*incident.labels, *incident.zones, str(incident.object_count), str(score))
 
 
 def _incident(session: Session, row: IncidentRow) -> Incident:
     """Return the incident as the transaction will leave it, and keep its words for searches."""
-    row.search_text = search_text(row.title, row.summary, row.reasoning, row.note, labels=row.labels)
+    row.search_text = search_text(row.title, row.summary, row.reasoning, row.note, *row.zones, labels=row.labels)
     session.flush()
     session.refresh(row)
     return _domain(Incident, row)
@@ -373,6 +418,23 @@ def _last_sight(session: Session, row: IncidentRow) -> datetime:
     )
 
 
+def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[HarmlessPlace]:
+    """Return where tracks stood that kept their place as long as the incident went on."""
+    sights: dict[int, list[Box]] = {}
+    for sight in session.scalars(select(DetectionRow).where(DetectionRow.incident_id == row.id)):
+        sights.setdefault(sight.track_id, []).append(sight.box)
+    for track in tracks(session, row.id):
+        if all(iou(track.box, box) >= STILL_OVERLAP for box in sights.get(track.track_id, ())):
+            box, width, height = track.box, track.frame_width, track.frame_height
+            yield HarmlessPlace(
+                camera_id=row.camera_id,
+                label=track.label,
+                box=Box(box.left / width, box.top / height, box.right / width, box.bottom / height),
+                created_at=at,
+                incident_id=row.id,
+            )
+
+
 def _earlier(session: Session, picture: Picture) -> Sequence[PictureRow]:
     query = select(PictureRow).where(
         PictureRow.incident_id == picture.incident_id,
@@ -387,5 +449,7 @@ def _domain[T](kind: type[T], row: object) -> T:
     return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})  # type: ignore[arg-type]
 
 
-def _values(value: Track | Detection | Assessment | Picture, *, without: Iterable[str] = ()) -> dict[str, Any]:
+def _values(
+    value: Track | Detection | Assessment | Picture | HarmlessPlace, *, without: Iterable[str] = ()
+) -> dict[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}

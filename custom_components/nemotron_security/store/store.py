@@ -25,6 +25,7 @@ from ..models import (
     Backlog,
     Box,
     Detection,
+    HarmlessPlace,
     House,
     Incident,
     IncidentFilter,
@@ -41,6 +42,8 @@ from .migrations import migrate
 from .pictures import PictureFiles
 
 _ALL = IncidentFilter()
+_PLACES = 64
+"""Harmless places of a camera that count: the newest."""
 
 
 class Store:
@@ -110,8 +113,8 @@ class Store:
     async def async_save_incident(self, incident: Incident, tracks: Sequence[Track] = ()) -> Incident:
         """Store an incident's course and insert or update these tracks.
 
-        The course is `last_seen_at`, `ended_at`, `labels` and `object_count`. The verdict belongs to `async_assess` and
-        the picture to `async_add_picture`: what a copy from before says of them is not stored.
+        The course is `last_seen_at`, `ended_at`, `labels`, `zones` and `object_count`. The verdict belongs to
+        `async_assess` and the picture to `async_add_picture`: what a copy from before says of them is not stored.
 
         Returns:
             The incident as it is stored now, with its latest verdict and picture.
@@ -129,9 +132,18 @@ class Store:
     async def async_review(self, incident_id: int, review: Review) -> Incident:
         """Store what a person makes of an incident, in the place of what was said before.
 
-        A review that is not `reviewed` takes back `reviewed_at`.
+        Where something stood still in a false alarm is a harmless place from then on, until that is taken back. A
+        review that is not `reviewed` takes back `reviewed_at`.
         """
         return await self._async_write(queries.review, incident_id, review)
+
+    async def async_harmless_places(self) -> list[HarmlessPlace]:
+        """List where something stood that a person called harmless, the newest first; a bounded number of a camera."""
+        return await self._async_read(queries.harmless_places, _PLACES)
+
+    async def async_forget_harmless_places(self, camera_id: str) -> int:
+        """Forget a camera's harmless places; returns how many there were."""
+        return await self._async_write(queries.forget_harmless_places, camera_id)
 
     async def async_close_open_incidents(self) -> list[Incident]:
         """End every open incident at its last sight; at start, before anything is watched."""

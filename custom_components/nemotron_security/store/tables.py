@@ -222,6 +222,7 @@ class IncidentRow(Base):
     last_seen_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     labels: Mapped[tuple[str, ...]]
+    zones: Mapped[tuple[str, ...]]
     object_count: Mapped[int]
     rules_score: Mapped[int | None]
     risk_score: Mapped[int | None]
@@ -266,6 +267,7 @@ class TrackRow(BoxColumns, Base):
     frame_width: Mapped[int]
     frame_height: Mapped[int]
     stationary: Mapped[bool]
+    zones: Mapped[tuple[str, ...]]
 
 
 class DetectionRow(BoxColumns, Base):
@@ -283,6 +285,23 @@ class DetectionRow(BoxColumns, Base):
     detected_at: Mapped[datetime]
     frame_width: Mapped[int]
     frame_height: Mapped[int]
+    zones: Mapped[tuple[str, ...]]
+
+
+class HarmlessPlaceRow(BoxColumns, Base):
+    """A place where something stood that a person called harmless; kept when its incident is deleted.
+
+    The box is in shares of the frame's width and height.
+    """
+
+    __tablename__ = "harmless_places"
+    __table_args__ = (Index(None, "camera_id"), Index(None, "incident_id"), _COUNT_UP)
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    camera_id: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(64))
+    incident_id: Mapped[int | None] = mapped_column(ForeignKey("incidents.id", ondelete="SET NULL"))
+    created_at: Mapped[datetime]
 
 
 class JudgementRow(Base):

@@ -38,6 +38,71 @@ class Box(NamedTuple):
         return max(0.0, self.width) * max(0.0, self.height)
 
 
+def iou(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes over their union, 0..1."""
+    width = min(one.right, other.right) - max(one.left, other.left)
+    height = min(one.bottom, other.bottom) - max(one.top, other.top)
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / union if (union := one.area + other.area - shared) > 0 else 0.0
+
+
+class Point(NamedTuple):
+    """A place in a frame in shares of its width and height: 0, 0 is the left upper corner, 1, 1 the right lower one."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A part of a camera's picture that has a name. An object is where it stands: at the middle of its lower edge."""
+
+    name: str
+    """Unique among the zones and entry lines of its camera."""
+    points: tuple[Point, ...]
+    """Its corners, three or more; the last one is joined to the first."""
+    labels: tuple[str, ...] = ()
+    """What it is for; empty for all that the camera watches for."""
+    dwell: float = 0.0
+    """Seconds that an object must have been inside before it counts as in the zone."""
+    inertia: int = 3
+    """Looks in which it must be seen inside before it counts, and outside before it no longer does."""
+
+
+class Direction(StrEnum):
+    """Which way an entry line is crossed, for somebody who looks along it from its start to its end in the picture."""
+
+    BOTH = "both"
+    TO_RIGHT = "to_right"
+    TO_LEFT = "to_left"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryLine:
+    """A line that tells who comes across it, as through a gate."""
+
+    name: str
+    start: Point
+    end: Point
+    direction: Direction = Direction.BOTH
+    labels: tuple[str, ...] = ()
+    """As a zone's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """A part of a camera's picture in which something is ignored."""
+
+    points: tuple[Point, ...]
+    """As a zone's."""
+    motion: bool = True
+    """What moves there is no motion: a tree, a flag, the clock that the camera draws."""
+    objects: bool = False
+    """What stands there is no object."""
+    labels: tuple[str, ...] = ()
+    """Of these only, if there are any."""
+
+
 class SourceKind(StrEnum):
     """Where a camera's frames come from."""
 
@@ -111,6 +176,9 @@ class CameraConfig:
     """COCO names that are tracked; others are dropped."""
     confidence: float = 0.7
     """A track counts once the median of its last (up to 10) scores reaches this."""
+    zones: tuple[Zone, ...] = ()
+    lines: tuple[EntryLine, ...] = ()
+    masks: tuple[Mask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,6 +365,10 @@ class TrackState:
     """It moved (or appeared in motion) since it was first seen: a car parked before we looked never did."""
     stationary: bool
     """It has not moved for a while now."""
+    zones: tuple[str, ...] = ()
+    """Names of the zones that it is in now, and of the entry lines that it has just crossed."""
+    visited: tuple[str, ...] = ()
+    """All that were ever in `zones`, the first one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

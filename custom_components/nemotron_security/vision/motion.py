@@ -12,7 +12,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .messages import Box
+from .messages import Box, Point
+from .zones import raster
 
 type _Grey = NDArray[np.uint8]
 type _Floats = NDArray[np.float32]
@@ -85,6 +86,12 @@ class MotionDetector:
     def __init__(self) -> None:
         """Start without a background."""
         self._model: _Model | None = None
+        self._ignored: tuple[tuple[Point, ...], ...] = ()
+
+    def ignore(self, polygons: tuple[tuple[Point, ...], ...]) -> None:
+        """See nothing move inside these polygons; others than before mean a start anew."""
+        if polygons != self._ignored:
+            self._ignored, self._model = polygons, None
 
     def update(self, grey: _Grey, at: float | None = None) -> Motion:
         """Compare a picture with the background and learn from it.
@@ -98,7 +105,7 @@ class MotionDetector:
         """
         picture = _reduced(grey)
         if self._model is None or self._model.shape != picture.shape:
-            self._model = _Model(picture, at)
+            self._model = _Model(picture, at, raster(self._ignored, picture.shape))
             return NO_MOTION
         return self._model.update(picture, at)
 
@@ -106,9 +113,15 @@ class MotionDetector:
 class _Model:
     """The background and noise of one picture size, with the buffers that an update needs."""
 
-    def __init__(self, picture: _Grey, at: float | None) -> None:
-        """Take a first picture as background."""
+    def __init__(self, picture: _Grey, at: float | None, ignored: NDArray[np.bool_] | None) -> None:
+        """Take a first picture as background; what happens where `ignored` is set counts for nothing."""
         self.shape = picture.shape
+        self._ignored = ignored
+        counted = None if ignored is None or ignored[::4, ::4].all() else ~ignored[::4, ::4]
+        self._sampled: tuple[slice, slice] | tuple[NDArray[np.intp], ...] = np.s_[::4, ::4]
+        """A sixteenth of the pixels that count: enough for what is typical."""
+        if counted is not None:
+            self._sampled = tuple(4 * index for index in np.nonzero(counted))
         self._background = picture.astype(np.float32)
         self._noise: _Floats = np.full(self.shape, _QUIETEST, np.float32)
         self._difference: _Floats = np.empty(self.shape, np.float32)
@@ -149,10 +162,12 @@ class _Model:
         Returns:
             By how much that brightness changed since the last picture.
         """
-        before, self._brightness = self._brightness, _typical(picture[::4, ::4] - self._background[::4, ::4])
+        before, self._brightness = self._brightness, _typical(picture[self._sampled] - self._background[self._sampled])
         np.subtract(picture, self._background, out=self._difference)
         self._difference -= self._brightness
         np.abs(self._difference, out=self._size)
+        if self._ignored is not None:
+            self._size[self._ignored] = 0.0
         if self._is_new:
             self._is_new = False
             self._raise_noise()
@@ -162,7 +177,7 @@ class _Model:
 
     def _raise_noise(self) -> None:
         """Raise the noise of all pixels to that of a first comparison: infrared has more of it than daylight."""
-        factor = _FIRST_NOISE * _typical(self._size[::4, ::4]) / _typical(self._noise[::4, ::4])
+        factor = _FIRST_NOISE * _typical(self._size[self._sampled]) / _typical(self._noise[self._sampled])
         self._noise *= np.float32(max(1.0, factor))
         np.minimum(self._noise, _NOISIEST, out=self._noise)
 

@@ -20,6 +20,7 @@ from .messages import (
     CameraConfig,
     DetectorConfig,
     FrameTracks,
+    Mask,
     MotionState,
     Problem,
     Report,
@@ -31,6 +32,7 @@ from .pictures import encode_jpeg
 from .regions import Region, find_cut, merge_detections, select_regions
 from .sources import Cadence
 from .tracker import Tracker
+from .zones import ZoneWatch, without_masked
 
 _MOTION_HOLD = 2.0
 _RECHECK = 2.0
@@ -170,6 +172,8 @@ class CameraPipeline:
         self._tracker: Tracker | None = None
         self._tracker_settings: tuple[object, ...] = ()
         self._moments = _BestMoments(config.camera_id)
+        self._zones = ZoneWatch(config.zones, config.lines)
+        self._zones_of = (config.zones, config.lines)
         self._all_seen_at = -math.inf
 
     def notice(self, frame: Frame) -> Glance:
@@ -179,7 +183,7 @@ class CameraPipeline:
             return Glance()
         if not config.detect:
             return Glance(due=True, reports=self._gate.close(at))
-        motion = self._gate.update(frame)
+        motion = self._gate.update(frame, config.masks)
         wanted = motion.active or motion.light_change or _is_look_due(latest, at)
         return Glance(due=True, motion=motion if wanted else None, reports=self._gate.state(motion, at))
 
@@ -206,7 +210,7 @@ class CameraPipeline:
         tracker, self._tracker = self._tracker, None
         latest, self.latest = self.latest, None
         self._all_seen_at = -math.inf
-        ended = tracker.clear() if tracker is not None else ()
+        ended = self._zones.recall(tracker.clear()) if tracker is not None else ()
         moments = self._moments.clear()
         if latest is None or not ended:
             return ()
@@ -244,7 +248,7 @@ class CameraPipeline:
             found = detector.detect(pictures)
         with self._stages.time("tracker"):
             parts = [(region, _moved(part, region)) for region, part in zip(regions, found, strict=True)]
-            detections = merge_detections(parts, size)
+            detections = without_masked(merge_detections(parts, size), self.config.masks, detector.labels, size)
             live, ended = tracker.update(
                 detections,
                 frame.captured_at,
@@ -271,6 +275,7 @@ class CameraPipeline:
 
     def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:
         """Put the tracks after a look into words."""
+        live, ended = self._placed(frame, live, ended)
         before = self.latest.tracks if self.latest is not None else ()
         news = bool(ended) or not _standing(live) <= _standing(before)
         self.latest = FrameTracks(
@@ -283,6 +288,18 @@ class CameraPipeline:
             ended=ended,
         )
         return Look(self.latest, news, self._moments.choose(frame, live))
+
+    def _placed(
+        self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]
+    ) -> tuple[tuple[TrackState, ...], tuple[TrackState, ...]]:
+        """Say in which zones the tracks are, or were."""
+        zones, lines = wanted = self.config.zones, self.config.lines
+        if wanted != self._zones_of:
+            self._zones, self._zones_of = ZoneWatch(zones, lines), wanted
+        if not zones and not lines:
+            return live, ended
+        ended = self._zones.recall(ended)
+        return self._zones.place(live, frame.captured_at, (frame.width, frame.height)), ended
 
 
 class _Gate:
@@ -304,10 +321,11 @@ class _Gate:
         due, quick = self._cadence.is_due(at), self._quick_cadence.is_due(at)
         return due or (quick and hurry)
 
-    def update(self, frame: Frame) -> Motion:
+    def update(self, frame: Frame, masks: tuple[Mask, ...]) -> Motion:
         with self._stages.time("grey"):
             grey = frame.grey(MAXIMUM_HEIGHT)
         with self._stages.time("motion"):
+            self._detector.ignore(tuple(mask.points for mask in masks if mask.motion))
             return self._detector.update(grey, frame.captured_at)
 
     def state(self, motion: Motion, at: float) -> tuple[Report, ...]:

@@ -14,7 +14,7 @@ import types
 from typing import Any, BinaryIO, TypeAliasType, Union, get_args, get_origin, get_type_hints
 
 from . import messages
-from .messages import Box, Message
+from .messages import Box, Message, Point
 
 _PREFIX = struct.Struct("<II")
 MAX_HEADER = 4 * 1024 * 1024
@@ -136,8 +136,8 @@ def _reader(hint: Any) -> _Reader:
     if get_origin(hint) in (Union, types.UnionType):
         inner = _reader(next(member for member in get_args(hint) if member is not type(None)))
         return lambda value: None if value is None else inner(value)
-    if hint is Box:
-        return _read_box
+    if isinstance(hint, type) and issubclass(hint, (Box, Point)):
+        return lambda value: hint(*[_read_number(number) for number in value])
     if get_origin(hint) is tuple:
         inner = _reader(get_args(hint)[0])
         return lambda value: tuple([inner(item) for item in value])
@@ -160,7 +160,3 @@ def _scalar_reader(kind: type[Any]) -> _Reader:
 
 
 _read_number = _scalar_reader(float)
-
-
-def _read_box(value: Any) -> Box:
-    return Box(*[_read_number(side) for side in value])

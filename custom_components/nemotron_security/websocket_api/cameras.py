@@ -9,7 +9,16 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import probatio as vol
 
 from ..broadcasters import camera_stats_payload, camera_status_payload, event_payload
-from ..const import CONF_DETECT, CONF_LABELS, CONF_ZONES, DEFAULT_LABELS, DOMAIN, SUBENTRY_CAMERA
+from ..const import (
+    CONF_DETECT,
+    CONF_LABELS,
+    CONF_LINES,
+    CONF_OPENING_ZONES,
+    CONF_ZONES,
+    DEFAULT_LABELS,
+    DOMAIN,
+    SUBENTRY_CAMERA,
+)
 from ..coordinator import CameraCoordinator
 from ..permissions import async_permissions
 from .common import NAME, async_loaded_entry, async_refuse_camera
@@ -67,7 +76,7 @@ def _camera_payload(hass: HomeAssistant, camera: CameraCoordinator, subentry: Co
         "entities": _entities(hass, camera),
         "detect": bool(subentry.data.get(CONF_DETECT, True)),
         "labels": list(subentry.data.get(CONF_LABELS, DEFAULT_LABELS)),
-        "zones": list(subentry.data.get(CONF_ZONES, ())),
+        **{key: list(subentry.data.get(key, ())) for key in (CONF_ZONES, CONF_LINES, CONF_OPENING_ZONES)},
     }
 
 

@@ -69,6 +69,7 @@ def _cursor(text: str) -> int:
         vol.Required("type"): f"{DOMAIN}/incidents/list",
         vol.Optional("cameras"): list_of(NAME),
         vol.Optional("labels"): list_of(NAME),
+        vol.Optional("zones"): list_of(NAME),
         vol.Optional("minimum_risk"): integer(0, 100),
         vol.Optional("maximum_risk"): integer(0, 100),
         vol.Optional("since"): vol.All(str, _time),
@@ -93,6 +94,7 @@ async def async_list_incidents(hass: HomeAssistant, connection: ActiveConnection
     wanted = IncidentFilter(
         camera_ids=camera_ids,
         labels=frozenset(msg["labels"]) if "labels" in msg else None,
+        zones=frozenset(msg["zones"]) if "zones" in msg else None,
         minimum_risk=msg.get("minimum_risk"),
         maximum_risk=msg.get("maximum_risk"),
         since=msg.get("since"),
@@ -213,6 +215,7 @@ def _track_payload(track: Track) -> dict[str, Any]:
         "frame_width": track.frame_width,
         "frame_height": track.frame_height,
         "stationary": track.stationary,
+        "zones": list(track.zones),
     }
 
 
