@@ -16,11 +16,8 @@ import probatio as vol
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.config_flow import (
-    KEY_NOT_CHANGED,
-    SECURITY_LABELS,
-    NemotronSecurityConfigFlow,
-)
+from custom_components.nemotron_security.camera_flow import SECURITY_LABELS
+from custom_components.nemotron_security.config_flow import KEY_NOT_CHANGED, NemotronSecurityConfigFlow
 from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
 
 from .analysis.faulty_server import FaultyServer, running

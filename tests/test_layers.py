@@ -19,7 +19,9 @@ FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", 
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the
 # parent's side.
 LAYERS: tuple[set[str], ...] = (
-    {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"} | PLATFORMS,
+    {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"}
+    | {"camera_flow", "forms"}
+    | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
     | {"gpu_entities", "gpus", "zone_entities"},

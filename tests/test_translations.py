@@ -14,6 +14,7 @@ from custom_components.nemotron_security import (
     ai_task,
     binary_sensor,
     camera,
+    camera_flow,
     checks,
     config_flow,
     const,
@@ -159,8 +160,8 @@ def test_selectors() -> None:
     selectors = {name: set(selector["options"]) for name, selector in TRANSLATIONS["selector"].items()}
     assert selectors == {
         "analyzer": {const.ANALYZER_RULES, const.ANALYZER_NEMOTRON, const.ANALYZER_AI_TASK},
-        "source": set(config_flow.SOURCES),
-        "label": set(config_flow.SECURITY_LABELS),
+        "source": set(camera_flow.SOURCES),
+        "label": set(camera_flow.SECURITY_LABELS),
         "floor": set(Floor),
         "topic": set(Topic),
         "view": set(CameraView),
@@ -195,15 +196,15 @@ FORMS = {
     ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
     ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA) - {config_flow.SECTION_LIMITS},
-    ("camera", "user"): schema_keys(config_flow.SOURCE_SCHEMA),
-    ("camera", "reconfigure"): schema_keys(config_flow.SOURCE_SCHEMA),
+    ("camera", "user"): schema_keys(camera_flow.SOURCE_SCHEMA),
+    ("camera", "reconfigure"): schema_keys(camera_flow.SOURCE_SCHEMA),
     **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
 }
 
-ADVANCED = {config_flow.SECTION_ADVANCED: schema_keys(config_flow.ADVANCED_SCHEMA)}
+ADVANCED = {camera_flow.SECTION_ADVANCED: schema_keys(camera_flow.ADVANCED_SCHEMA)}
 SECTIONS = {
     ("options", "init"): {config_flow.SECTION_LIMITS: schema_keys(config_flow.LIMITS_SCHEMA)},
-    **{("camera", source): ADVANCED for source in config_flow.SOURCES},
+    **{("camera", source): ADVANCED for source in camera_flow.SOURCES},
 }
 
 
@@ -245,7 +246,7 @@ def test_every_error_is_translated_and_every_translation_used() -> None:
     assert {"invalid_scheme", "file_not_found", "model_files_missing"} <= problems(checks)
     # The server's address has an error of its own in place of the streams'.
     assert problems(checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
-    assert translated <= literals(config_flow) | literals(checks)
+    assert translated <= literals(config_flow) | literals(camera_flow) | literals(checks)
 
 
 @pytest.mark.parametrize(

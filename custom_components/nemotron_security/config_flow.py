@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from enum import StrEnum
-from pathlib import Path
 from typing import Any, override
 from urllib.parse import urlsplit
 
 from homeassistant.components.ai_task import DOMAIN as AI_TASK_DOMAIN
 from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_CONTROL_PANEL_DOMAIN
-from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
@@ -19,9 +16,8 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
     ConfigSubentryFlow,
     OptionsFlow,
-    SubentryFlowResult,
 )
-from homeassistant.const import CONF_NAME, UnitOfTime
+from homeassistant.const import UnitOfTime
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers import entity_registry as er
@@ -39,7 +35,6 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
-from homeassistant.loader import async_get_integration
 import probatio as vol
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
@@ -49,13 +44,10 @@ from .analysis.chat import OfferedModel
 from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
 from .analysis.probe import async_offered, async_probe, find
+from .camera_flow import CameraSubentryFlow
 from .checks import (
     HIDDEN,
-    LOCATION_FIELDS,
     SERVER_SCHEMES,
-    STREAM_SCHEMES,
-    camera_identity,
-    file_problem,
     hide_secrets,
     model_problem,
     restore_secrets,
@@ -73,58 +65,35 @@ from .const import (
     CONF_ANALYZER_URL,
     CONF_CALENDARS,
     CONF_CALLS_PER_HOUR,
-    CONF_CAMERA_ENTITY,
     CONF_CAPABILITIES,
     CONF_CONCURRENCY,
-    CONF_CONFIDENCE,
     CONF_COOLDOWN,
-    CONF_DETECT,
     CONF_DETECTOR_MODEL,
-    CONF_FILE_PATH,
     CONF_FLOORS,
-    CONF_FPS,
     CONF_GPU_INTERVAL,
     CONF_GPU_URLS,
     CONF_KEY_FRAMES,
-    CONF_LABELS,
     CONF_MAXIMUM_LENGTH,
     CONF_NEWS_FOR,
-    CONF_NOTE,
     CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
-    CONF_SOURCE,
-    CONF_STREAM_URL,
     CONF_TOPICS,
-    CONF_VIEW,
-    DEFAULT_CONFIDENCE,
-    DEFAULT_FPS,
     DEFAULT_GPU_INTERVAL,
     DEFAULT_KEY_FRAMES,
-    DEFAULT_LABELS,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
     DOMAIN,
-    SOURCE_ENTITY,
-    SOURCE_FILE,
-    SOURCE_STREAM,
     SUBENTRY_CAMERA,
 )
+from .forms import async_docs_url, number, seconds, select, several
 from .model_watch import chat_server
-from .models import CameraView, Floor, Topic
+from .models import Floor, Topic
 
 TITLE = "Nemotron Home Security"
 
-SECTION_ADVANCED = "advanced"
 SECTION_LIMITS = "limits"
 KEY_NOT_CHANGED = "__**key_not_changed**__"
 """Stands in the form for the API key that is kept, as Home Assistant's own flows do it."""
-
-SECURITY_LABELS = (
-    *("person", "bicycle", "car", "motorcycle", "bus", "truck", "boat"),
-    *("cat", "dog", "bird", "horse", "sheep", "cow", "bear"),
-    *("backpack", "handbag", "suitcase"),
-)
-"""The COCO names that matter at a house; others can be typed."""
 
 PROBE_ERRORS = {
     AnalysisProblem.UNREACHABLE: "cannot_connect",
@@ -138,31 +107,7 @@ ERROR_FIELDS = {"invalid_auth": CONF_ANALYZER_KEY, "model_not_found": CONF_ANALY
 """What an error is about, where the form asks for it."""
 
 
-def _select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
-    return SelectSelector(
-        SelectSelectorConfig(options=list(options), translation_key=translation_key, mode=SelectSelectorMode.LIST)
-    )
-
-
-def _several(options: type[StrEnum], translation_key: str) -> SelectSelector:
-    return SelectSelector(
-        SelectSelectorConfig(
-            options=list(options), translation_key=translation_key, multiple=True, mode=SelectSelectorMode.LIST
-        )
-    )
-
-
-def _number(minimum: int, maximum: int, unit: str) -> NumberSelector:
-    return NumberSelector(
-        NumberSelectorConfig(min=minimum, max=maximum, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
-    )
-
-
-def _seconds(minimum: int, maximum: int) -> NumberSelector:
-    return _number(minimum, maximum, UnitOfTime.SECONDS)
-
-
-ANALYZER_SELECTOR = _select((ANALYZER_RULES, ANALYZER_NEMOTRON, ANALYZER_AI_TASK), "analyzer")
+ANALYZER_SELECTOR = select((ANALYZER_RULES, ANALYZER_NEMOTRON, ANALYZER_AI_TASK), "analyzer")
 PASSWORD_SELECTOR = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
 
 USER_SCHEMA = vol.Schema(
@@ -194,15 +139,15 @@ TOKENS = NumberSelector(NumberSelectorConfig(mode=NumberSelectorMode.BOX, unit_o
 DEFAULT_LIMITS = AnalystLimits()
 LIMITS_SCHEMA = vol.Schema(
     {
-        vol.Required(CONF_OPENING_DELAY, default=int(DEFAULT_LIMITS.opening_delay)): _seconds(0, 60),
+        vol.Required(CONF_OPENING_DELAY, default=int(DEFAULT_LIMITS.opening_delay)): seconds(0, 60),
         vol.Required(CONF_CONCURRENCY, default=DEFAULT_LIMITS.concurrency): NumberSelector(
             NumberSelectorConfig(min=1, max=8, step=1, mode=NumberSelectorMode.SLIDER)
         ),
-        vol.Required(CONF_COOLDOWN, default=int(DEFAULT_LIMITS.cooldown)): _seconds(0, 600),
+        vol.Required(CONF_COOLDOWN, default=int(DEFAULT_LIMITS.cooldown)): seconds(0, 600),
         vol.Required(CONF_CALLS_PER_HOUR, default=DEFAULT_LIMITS.calls_per_hour): NumberSelector(
             NumberSelectorConfig(min=1, max=3600, step=1, mode=NumberSelectorMode.BOX)
         ),
-        vol.Required(CONF_NEWS_FOR, default=DEFAULT_LIMITS.news_for // timedelta(minutes=1)): _number(
+        vol.Required(CONF_NEWS_FOR, default=DEFAULT_LIMITS.news_for // timedelta(minutes=1)): number(
             1, 1440, UnitOfTime.MINUTES
         ),
     }
@@ -210,54 +155,24 @@ LIMITS_SCHEMA = vol.Schema(
 OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
-        vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): _seconds(2, 300),
-        vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): _seconds(30, 3600),
+        vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): seconds(2, 300),
+        vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): seconds(30, 3600),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": ALARM_CONTROL_PANEL_DOMAIN}])
         ),
-        vol.Optional(CONF_GPU_INTERVAL, description={"suggested_value": DEFAULT_GPU_INTERVAL}): _seconds(1, 60),
+        vol.Optional(CONF_GPU_INTERVAL, description={"suggested_value": DEFAULT_GPU_INTERVAL}): seconds(1, 60),
         vol.Optional(CONF_GPU_URLS): TextSelector(TextSelectorConfig(multiple=True)),
-        vol.Required(CONF_FLOORS, default=list(Floor)): _several(Floor, "floor"),
+        vol.Required(CONF_FLOORS, default=list(Floor)): several(Floor, "floor"),
         vol.Optional(CONF_CALENDARS, default=list): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": CALENDAR_DOMAIN}], multiple=True)
         ),
-        vol.Required(CONF_TOPICS, default=list(Topic)): _several(Topic, "topic"),
+        vol.Required(CONF_TOPICS, default=list(Topic)): several(Topic, "topic"),
         vol.Required(CONF_KEY_FRAMES, default=DEFAULT_KEY_FRAMES): NumberSelector(
             NumberSelectorConfig(min=0, max=MOST_KEY_FRAMES, step=1, mode=NumberSelectorMode.SLIDER)
         ),
         vol.Optional(SECTION_LIMITS): section(LIMITS_SCHEMA, {"collapsed": True}),
     }
 )
-
-SOURCES = (SOURCE_ENTITY, SOURCE_STREAM, SOURCE_FILE)
-SOURCE_SCHEMA = vol.Schema({vol.Required(CONF_SOURCE, default=SOURCE_ENTITY): _select(SOURCES, "source")})
-ADVANCED_SCHEMA = vol.Schema(
-    {
-        vol.Required(CONF_CONFIDENCE, default=DEFAULT_CONFIDENCE): NumberSelector(
-            NumberSelectorConfig(min=0.3, max=0.95, step=0.05, mode=NumberSelectorMode.SLIDER)
-        ),
-        vol.Required(CONF_FPS, default=DEFAULT_FPS): NumberSelector(
-            NumberSelectorConfig(min=1, max=15, step=1, mode=NumberSelectorMode.SLIDER)
-        ),
-    }
-)
-CAMERA_FIELDS = {
-    vol.Required(CONF_LABELS, default=list(DEFAULT_LABELS)): SelectSelector(
-        SelectSelectorConfig(
-            options=list(SECURITY_LABELS),
-            multiple=True,
-            custom_value=True,
-            translation_key="label",
-            mode=SelectSelectorMode.DROPDOWN,
-        )
-    ),
-    vol.Required(CONF_DETECT, default=True): BooleanSelector(),
-    vol.Optional(CONF_VIEW): SelectSelector(
-        SelectSelectorConfig(options=list(CameraView), translation_key="view", mode=SelectSelectorMode.DROPDOWN)
-    ),
-    vol.Optional(CONF_NOTE): TextSelector(TextSelectorConfig(multiline=True)),
-    vol.Optional(SECTION_ADVANCED): section(ADVANCED_SCHEMA, {"collapsed": True}),
-}
 
 
 class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
@@ -308,7 +223,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             step_id="user",
             data_schema=self.add_suggested_values_to_schema(USER_SCHEMA, user_input),
             errors=errors,
-            description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
+            description_placeholders={"files": missing, "docs_url": await async_docs_url(self.hass)},
         )
 
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -515,7 +430,7 @@ class NemotronSecurityOptionsFlow(OptionsFlow):
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(OPTIONS_SCHEMA, shown),
             errors=errors,
-            description_placeholders={"files": missing, "docs_url": await _async_docs_url(self.hass)},
+            description_placeholders={"files": missing, "docs_url": await async_docs_url(self.hass)},
         )
 
     @property
@@ -529,156 +444,6 @@ class NemotronSecurityOptionsFlow(OptionsFlow):
     def _gpu_urls(self) -> dict[str, str]:
         """The addresses that are kept, each by what is shown of it."""
         return {hide_secrets(url): url for url in self.config_entry.options.get(CONF_GPU_URLS, ())}
-
-
-class CameraSubentryFlow(ConfigSubentryFlow):
-    """Add or change one camera. The running system follows without a reload."""
-
-    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask what kind of source the new camera is."""
-        return await self._async_ask_source("user", user_input)
-
-    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask what kind of source the camera is from now on."""
-        return await self._async_ask_source("reconfigure", user_input)
-
-    async def async_step_entity(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask which of Home Assistant's cameras to watch, and how."""
-        return await self._async_ask_details(SOURCE_ENTITY, user_input)
-
-    async def async_step_stream(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for the URL of a stream, and how to watch it."""
-        return await self._async_ask_details(SOURCE_STREAM, user_input)
-
-    async def async_step_file(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
-        """Ask for a video file, and how to watch it."""
-        return await self._async_ask_details(SOURCE_FILE, user_input)
-
-    async def _async_ask_source(self, step: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
-        if user_input is not None:
-            return await self._async_ask_details(user_input[CONF_SOURCE], None)
-        return self.async_show_form(
-            step_id=step,
-            data_schema=self.add_suggested_values_to_schema(SOURCE_SCHEMA, self._present),
-            last_step=False,
-        )
-
-    async def _async_ask_details(self, source: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
-        errors: dict[str, str] = {}
-        if user_input is not None:
-            settings = self._settings(source, user_input)
-            errors = await self._async_check(settings)
-            if not errors:
-                return self._finish(user_input.get(CONF_NAME, "").strip(), settings)
-        shown = self._suggestions(source) if user_input is None else user_input
-        return self.async_show_form(
-            step_id=source,
-            data_schema=self.add_suggested_values_to_schema(self._details_schema(source), shown),
-            errors=errors,
-            description_placeholders={"docs_url": await _async_docs_url(self.hass)},
-        )
-
-    @property
-    def _present(self) -> Mapping[str, Any]:
-        """The settings of the camera that is changed; empty for a new one."""
-        return self._get_reconfigure_subentry().data if self.source == SOURCE_RECONFIGURE else {}
-
-    def _suggestions(self, source: str) -> dict[str, Any]:
-        """Return the camera's settings as the form has them, without secrets."""
-        if not (present := self._present):
-            return {}
-        shown = {**present, CONF_NAME: self._get_reconfigure_subentry().title}
-        shown[SECTION_ADVANCED] = {name: present[name] for name in (CONF_CONFIDENCE, CONF_FPS) if name in present}
-        if source == SOURCE_STREAM and CONF_STREAM_URL in present:
-            shown[CONF_STREAM_URL] = hide_secrets(present[CONF_STREAM_URL])
-        return shown
-
-    def _details_schema(self, source: str) -> vol.Schema:
-        location: TextSelector | EntitySelector = TextSelector()
-        if source == SOURCE_ENTITY:
-            location = EntitySelector(
-                EntitySelectorConfig(filter=[{"domain": CAMERA_DOMAIN}], exclude_entities=self._own_cameras())
-            )
-        return vol.Schema(
-            {
-                vol.Required(LOCATION_FIELDS[source]): location,
-                vol.Optional(CONF_NAME): TextSelector(),
-                **CAMERA_FIELDS,
-            }
-        )
-
-    def _own_cameras(self) -> list[str]:
-        """Return our own live pictures: watching them would be watching ourselves."""
-        entities = er.async_entries_for_config_entry(er.async_get(self.hass), self._get_entry().entry_id)
-        return [entity.entity_id for entity in entities if entity.domain == CAMERA_DOMAIN]
-
-    def _settings(self, source: str, user_input: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn what was typed into what the subentry keeps."""
-        field = LOCATION_FIELDS[source]
-        location = user_input[field].strip()
-        if source == SOURCE_STREAM:
-            location = restore_secrets(location, self._present.get(CONF_STREAM_URL, ""))
-        labels = (label.strip().lower() for label in user_input[CONF_LABELS])
-        return {
-            CONF_SOURCE: source,
-            field: location,
-            CONF_LABELS: list(dict.fromkeys(label for label in labels if label)),
-            CONF_DETECT: user_input[CONF_DETECT],
-            **{name: user_input[name] for name in (CONF_VIEW, CONF_NOTE) if user_input.get(name)},
-            CONF_CONFIDENCE: DEFAULT_CONFIDENCE,
-            CONF_FPS: DEFAULT_FPS,
-            **user_input.get(SECTION_ADVANCED, {}),
-        }
-
-    async def _async_check(self, settings: Mapping[str, Any]) -> dict[str, str]:
-        """Return errors by field."""
-        errors = {}
-        field = LOCATION_FIELDS[settings[CONF_SOURCE]]
-        if problem := await self._async_location_problem(settings):
-            errors[field] = problem
-        elif self._is_duplicate(camera_identity(settings)):
-            errors[field] = "already_configured"
-        if settings[CONF_DETECT] and not settings[CONF_LABELS]:
-            errors[CONF_LABELS] = "no_labels"
-        return errors
-
-    async def _async_location_problem(self, settings: Mapping[str, Any]) -> str | None:
-        match settings[CONF_SOURCE]:
-            case "entity":
-                return None if self.hass.states.get(settings[CONF_CAMERA_ENTITY]) else "entity_not_found"
-            case "stream":
-                return url_problem(settings[CONF_STREAM_URL], STREAM_SCHEMES)
-            case _:
-                return await self.hass.async_add_executor_job(file_problem, settings[CONF_FILE_PATH])
-
-    def _is_duplicate(self, unique_id: str) -> bool:
-        own = self._get_reconfigure_subentry().subentry_id if self.source == SOURCE_RECONFIGURE else None
-        return any(
-            subentry.unique_id == unique_id and subentry.subentry_id != own
-            for subentry in self._get_entry().subentries.values()
-        )
-
-    def _finish(self, name: str, settings: dict[str, Any]) -> SubentryFlowResult:
-        title = name or self._default_name(settings)
-        if self.source == SOURCE_RECONFIGURE:
-            return self.async_update_and_abort(
-                self._get_entry(),
-                self._get_reconfigure_subentry(),
-                title=title,
-                data=settings,
-                unique_id=camera_identity(settings),
-            )
-        return self.async_create_entry(title=title, data=settings, unique_id=camera_identity(settings))
-
-    def _default_name(self, settings: Mapping[str, Any]) -> str:
-        match settings[CONF_SOURCE]:
-            case "entity":
-                state = self.hass.states.get(settings[CONF_CAMERA_ENTITY])
-                return state.name if state else str(settings[CONF_CAMERA_ENTITY])
-            case "stream":
-                return urlsplit(settings[CONF_STREAM_URL]).hostname or ""
-            case _:
-                return Path(settings[CONF_FILE_PATH]).stem
 
 
 async def _async_check_model(hass: HomeAssistant, user_input: dict[str, Any]) -> tuple[dict[str, str], str]:
@@ -697,7 +462,3 @@ def _gpu_urls(typed: Iterable[str], kept: Mapping[str, str]) -> tuple[list[str],
         if HIDDEN in url:
             return urls, "secret_hidden"
     return urls, None
-
-
-async def _async_docs_url(hass: HomeAssistant) -> str:
-    return (await async_get_integration(hass, DOMAIN)).documentation or ""

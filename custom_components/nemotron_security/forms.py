@@ -1,0 +1,50 @@
+"""What the flows' forms are made of."""
+
+from enum import StrEnum
+
+from homeassistant.const import UnitOfTime
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
+from homeassistant.loader import async_get_integration
+
+from .const import DOMAIN
+
+
+def select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
+    """Return a field for one of a few options, all of them in sight."""
+    return SelectSelector(
+        SelectSelectorConfig(options=list(options), translation_key=translation_key, mode=SelectSelectorMode.LIST)
+    )
+
+
+def several(options: type[StrEnum], translation_key: str) -> SelectSelector:
+    """Return a field for any of the members."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(options), translation_key=translation_key, multiple=True, mode=SelectSelectorMode.LIST
+        )
+    )
+
+
+def number(minimum: int, maximum: int, unit: str) -> NumberSelector:
+    """Return a field for a whole number."""
+    return NumberSelector(
+        NumberSelectorConfig(min=minimum, max=maximum, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
+    )
+
+
+def seconds(minimum: int, maximum: int) -> NumberSelector:
+    """Return a field for a whole number of seconds."""
+    return number(minimum, maximum, UnitOfTime.SECONDS)
+
+
+async def async_docs_url(hass: HomeAssistant) -> str:
+    """Return where the documentation is, for a description: translations hold no addresses."""
+    return (await async_get_integration(hass, DOMAIN)).documentation or ""
