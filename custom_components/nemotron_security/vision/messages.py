@@ -207,7 +207,8 @@ class CameraReport:
     width: int = 0
     height: int = 0
     skipped: int = 0
-    """Frames that were due but never looked at because the detector was busy."""
+    """Frames that the detector should have looked at and never did: it was busy, or failed, or was not there yet while
+    something moved."""
     reconnects: int = 0
     """How often its source showed frames again after it had failed."""
     stalls: int = 0
