@@ -96,6 +96,7 @@ from .const import (
     CONF_STREAM_URL,
     CONF_TOPICS,
     CONF_VIEW,
+    CONF_WORKERS,
     DEFAULT_CONFIDENCE,
     DEFAULT_FPS,
     DEFAULT_GPU_INTERVAL,
@@ -103,6 +104,7 @@ from .const import (
     DEFAULT_LABELS,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
+    DEFAULT_WORKERS,
     DOMAIN,
     SOURCE_ENTITY,
     SOURCE_FILE,
@@ -111,6 +113,7 @@ from .const import (
 )
 from .model_watch import chat_server
 from .models import CameraView, Floor, Topic
+from .vision.messages import MAX_WORKERS
 
 TITLE = "Nemotron Home Security"
 
@@ -210,6 +213,9 @@ LIMITS_SCHEMA = vol.Schema(
 OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
+        vol.Required(CONF_WORKERS, default=DEFAULT_WORKERS): NumberSelector(
+            NumberSelectorConfig(min=1, max=MAX_WORKERS, step=1, mode=NumberSelectorMode.SLIDER)
+        ),
         vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): _seconds(2, 300),
         vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): _seconds(30, 3600),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(

@@ -101,6 +101,8 @@ class Inference:
         self._busy_since: float | None = None
         self._runs: deque[tuple[float, float]] = deque(maxlen=_RUNS)
         """When the last runs ended and how long they took, in seconds."""
+        self._untold_runs: deque[float] = deque(maxlen=_RUNS)
+        """Seconds of the runs since `take_runs_ms` was called."""
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -142,6 +144,13 @@ class Inference:
         with self._changed:
             times = [spent * 1000 for ended, spent in self._runs if ended > since]
         return [float(np.percentile(times, percent)) if times else None for percent in percents]
+
+    def take_runs_ms(self) -> tuple[float, ...]:
+        """Return the times of the runs since the last call, in milliseconds."""
+        with self._changed:
+            runs = tuple(round(spent * 1000, 2) for spent in self._untold_runs)
+            self._untold_runs.clear()
+        return runs
 
     def stop(self, timeout: float) -> None:
         """End the thread; a run in progress is waited for `timeout` seconds."""
@@ -209,6 +218,7 @@ class Inference:
             if looks:
                 with self._changed:
                     self._runs.append((ended, ended - begun))
+                    self._untold_runs.append(ended - begun)
 
     def _gather(self, loaded: LoadedDetector) -> list[_Look]:
         """Prepare the frames of as many cameras as fit into one run of the detector; at least that of one."""
