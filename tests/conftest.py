@@ -43,10 +43,10 @@ def hass_config_dir(hass_tmp_config_dir: str) -> str:
 def silent_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no worker's process start: the test speaks in its place, at the edge between the two processes."""
 
-    async def stay(_executor: Executor) -> None:
+    def stay(_executor: Executor) -> None:
         """Start nothing."""
 
-    monkeypatch.setattr(Executor, "async_start", stay)
+    monkeypatch.setattr(Executor, "start", stay)
 
 
 @pytest.fixture

@@ -387,6 +387,7 @@ async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
     assert suggested(result, "quiet_time") == 60
     good = {
         "detector_model": str(model_folder),
+        "workers": 2,
         "quiet_time": 20,
         "maximum_length": 600,
         "alarm_panel": "alarm_control_panel.house",

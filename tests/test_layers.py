@@ -16,8 +16,8 @@ PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "
 FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
-# words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor` to the
-# parent's side.
+# words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor`
+# and `vision.pool` to the parent's side.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"}
     | {"camera_flow", "forms"}
@@ -101,13 +101,13 @@ def test_vision_imports_nothing_above_it(file: Path) -> None:
 def test_of_vision_only_the_parents_side_is_used(file: Path) -> None:
     """Home Assistant's process must never load a decoder or a detector."""
     ours = [name for name in own_imports(file) if name.startswith("vision.")]
-    assert [name for name in ours if name.split(".")[1] not in ("messages", "executor", "redact")] == []
+    assert [name for name in ours if name.split(".")[1] not in ("messages", "executor", "pool", "redact")] == []
 
 
 def test_the_parents_side_of_vision_loads_no_library() -> None:
     """Home Assistant's process pays for what the executor imports, directly or not."""
     vision = PACKAGE / "vision"
-    waiting, seen, libraries = {"executor"}, set[str](), set[str]()
+    waiting, seen, libraries = {"executor", "pool"}, set[str](), set[str]()
     while waiting:
         module = waiting.pop()
         seen.add(module)

@@ -78,16 +78,19 @@ from .const import (
     CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
     CONF_TOPICS,
+    CONF_WORKERS,
     DEFAULT_GPU_INTERVAL,
     DEFAULT_KEY_FRAMES,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
+    DEFAULT_WORKERS,
     DOMAIN,
     SUBENTRY_CAMERA,
 )
 from .forms import async_docs_url, number, seconds, select, several
 from .model_watch import chat_server
 from .models import Floor, Topic
+from .vision.messages import MAX_WORKERS
 
 TITLE = "Nemotron Home Security"
 
@@ -155,6 +158,9 @@ LIMITS_SCHEMA = vol.Schema(
 OPTIONS_SCHEMA = vol.Schema(
     {
         vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
+        vol.Required(CONF_WORKERS, default=DEFAULT_WORKERS): NumberSelector(
+            NumberSelectorConfig(min=1, max=MAX_WORKERS, step=1, mode=NumberSelectorMode.SLIDER)
+        ),
         vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): seconds(2, 300),
         vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): seconds(30, 3600),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(

@@ -23,6 +23,9 @@ ANALYZER_AI_TASK: Final = "ai_task"
 
 CONF_DETECTOR_MODEL: Final = "detector_model"
 """Option: folder of the ncnn model."""
+CONF_WORKERS: Final = "workers"
+"""Option: how many processes the cameras are spread over."""
+DEFAULT_WORKERS: Final = 1
 CONF_QUIET_TIME: Final = "quiet_time"
 CONF_MAXIMUM_LENGTH: Final = "maximum_length"
 CONF_ALARM_PANEL: Final = "alarm_panel"

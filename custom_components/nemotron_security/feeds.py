@@ -39,8 +39,8 @@ from .const import (
     SOURCE_FILE,
     SUBENTRY_CAMERA,
 )
-from .vision.executor import Executor
 from .vision.messages import CameraConfig, CameraState, CameraStatus, Problem, Source, SourceKind
+from .vision.pool import WorkerPool
 from .vision.redact import redact
 from .zones import lines_of, masks_of, zones_of
 
@@ -131,7 +131,7 @@ def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TY
 class CameraFeed:
     """Keeps the worker's idea of one camera's source right."""
 
-    def __init__(self, hass: HomeAssistant, executor: Executor, report: Callable[[CameraState], None]) -> None:
+    def __init__(self, hass: HomeAssistant, executor: WorkerPool, report: Callable[[CameraState], None]) -> None:
         """Report what the worker cannot know: a camera entity that is not there."""
         self._hass = hass
         self._executor = executor

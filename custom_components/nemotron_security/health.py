@@ -1,6 +1,6 @@
 """How well the pipeline works: figures from the worker's heartbeats, told every ten seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 import logging
@@ -109,11 +109,12 @@ class PipelineHealth(DataUpdateCoordinator[PipelineFigures]):
         self._workers += 1
 
     @callback
-    def async_worker_lost(self) -> None:
-        """Say that nothing is known: what the worker said last is no longer so."""
+    def async_worker_lost(self, camera_ids: Collection[str] | None = None) -> None:
+        """Say that nothing is known of the whole and of these cameras: what was said last is no longer so."""
         self._beats.clear()
-        for camera in self._cameras.values():
-            camera.reports.clear()
+        for camera_id, camera in self._cameras.items():
+            if camera_ids is None or camera_id in camera_ids:
+                camera.reports.clear()
         self._async_tell()
 
     @callback

@@ -4,7 +4,7 @@ worker's reports -> coordinators, incidents -> store -> websocket channels, even
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 import time
@@ -38,8 +38,10 @@ from .const import (
     CONF_NEWS_FOR,
     CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
+    CONF_WORKERS,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
+    DEFAULT_WORKERS,
     DOMAIN,
     SUBENTRY_CAMERA,
 )
@@ -52,7 +54,6 @@ from .issues import Issues
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .store import Store
-from .vision.executor import Executor
 from .vision.messages import (
     CameraState,
     DetectorConfig,
@@ -65,6 +66,7 @@ from .vision.messages import (
     TrackPicture,
     WorkerLost,
 )
+from .vision.pool import WorkerPool
 from .zones import opening_zones
 
 FAILED_STARTS = 3
@@ -85,7 +87,8 @@ class Runtime:
         self.store = store
         self.issues = Issues(hass)
         self.events, self.system = async_channels(hass)
-        self.executor = Executor(self._handle_report)
+        self._workers = _workers(entry)
+        self.executor = WorkerPool(self._handle_report, workers=self._workers)
         self.cameras: dict[str, CameraCoordinator] = {}
         self._analysts: list[Analyst] = []
         self.announcer = Announcer(
@@ -299,16 +302,18 @@ class Runtime:
         self.announcer.pipeline_status(detector=PartState.STARTING)
         self.executor.set_detector(DetectorConfig(model=model))
 
-    def _forget_objects(self) -> None:
+    def _forget_objects(self, camera_ids: Collection[str] | None = None) -> None:
+        """Say that it is not known what these cameras, or all of them, show now."""
         for camera_id, camera in self.cameras.items():
-            camera.async_forget_objects()
-            self.incidents.camera_lost(camera_id)
+            if camera_ids is None or camera_id in camera_ids:
+                camera.async_forget_objects()
+                self.incidents.camera_lost(camera_id)
 
     @property
     def needs_reload(self) -> bool:
-        """Whether the connection to the analyzer changed since the start, or the detector shall go."""
+        """Whether the connection to the analyzer or the workers' number changed, or the detector shall go."""
         model_gone = self._model is not None and not self._entry.options.get(CONF_DETECTOR_MODEL)
-        return model_gone or dict(self._entry.data) != self._connection_data
+        return model_gone or dict(self._entry.data) != self._connection_data or _workers(self._entry) != self._workers
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
@@ -361,10 +366,10 @@ class Runtime:
                 self.worker = report
                 self.health.async_worker_started()
                 self.announcer.pipeline_status(worker=PartState.RUNNING)
-            case WorkerLost(failed_starts=failed_starts):
+            case WorkerLost(failed_starts=failed_starts, camera_ids=camera_ids):
                 failed = failed_starts >= FAILED_STARTS
                 self.announcer.pipeline_status(worker=PartState.FAILED if failed else PartState.STARTING)
-                self.health.async_worker_lost()
+                self.health.async_worker_lost(camera_ids)
             case Heartbeat():
                 self._handle_heartbeat(report)
 
@@ -397,7 +402,7 @@ class Runtime:
 
     def _handle_detector_state(self, state: DetectorState) -> None:
         if state.problem is not None:
-            self._forget_objects()
+            self._forget_objects(state.camera_ids)
         if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
             self.announcer.pipeline_status(detector=PartState.STARTING)
             return
@@ -428,6 +433,11 @@ def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
         options.get(CONF_QUIET_TIME, DEFAULT_QUIET_TIME),
         options.get(CONF_MAXIMUM_LENGTH, DEFAULT_MAXIMUM_LENGTH),
     )
+
+
+def _workers(entry: NemotronSecurityConfigEntry) -> int:
+    """Return how many processes the cameras are spread over, at most."""
+    return int(entry.options.get(CONF_WORKERS, DEFAULT_WORKERS))
 
 
 def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:

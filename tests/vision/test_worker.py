@@ -14,11 +14,9 @@ import time
 
 import pytest
 
-from custom_components.nemotron_security.vision import cameras as cameras_module, inference as inference_module, wire
+from custom_components.nemotron_security.vision import cameras as cameras_module, wire
 from custom_components.nemotron_security.vision.album import Album
 from custom_components.nemotron_security.vision.cameras import Camera
-from custom_components.nemotron_security.vision.detectors import DetectorError
-from custom_components.nemotron_security.vision.frames import Frame
 from custom_components.nemotron_security.vision.inference import Inference
 from custom_components.nemotron_security.vision.messages import (
     CameraConfig,
@@ -40,7 +38,6 @@ from custom_components.nemotron_security.vision.messages import (
     SourceKind,
     StartCamera,
 )
-from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
 from custom_components.nemotron_security.vision.outbox import LogForwarder, Outbox
 from custom_components.nemotron_security.vision.pictures import encode_jpeg
 from custom_components.nemotron_security.vision.pipeline import LoadedDetector
@@ -239,23 +236,6 @@ def test_log_records_travel_redacted_with_their_level_and_trace() -> None:
     assert "hunter2" not in line.message
 
 
-# --- the inference thread -------------------------------------------------------------------------------------------
-
-
-class _Viewer:
-    """A camera that only notes what it is asked to look at."""
-
-    def __init__(self, log: list[tuple[str, int]], name: str, gate: threading.Event) -> None:
-        self._log, self._name, self._gate = log, name, gate
-        self.error: Exception | None = None
-
-    def look(self, picture: Frame, motion: Motion, loaded: LoadedDetector) -> None:
-        self._log.append((self._name, picture.frame_id))
-        self._gate.wait(PATIENCE)
-        if self.error is not None:
-            raise self.error
-
-
 def _until(test: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not test():
@@ -279,75 +259,6 @@ def inference(states: list[DetectorState]) -> Iterator[Inference]:
     yield running
     running.stop(PATIENCE)
     assert not running._thread.is_alive()
-
-
-@pytest.mark.usefixtures("blobs")
-def test_cameras_take_turns_and_only_fresh_frames_are_looked_at(
-    inference: Inference, states: list[DetectorState]
-) -> None:
-    log: list[tuple[str, int]] = []
-    gate = threading.Event()
-    busy, quiet = _Viewer(log, "busy", gate), _Viewer(log, "quiet", gate)
-    inference.set_detector(DetectorConfig())
-    _until(lambda: bool(states))
-    assert states[0].problem is None
-    assert inference.submit(busy, frame(1, None), NO_MOTION)
-    _until(lambda: bool(log))
-    assert inference.submit(busy, frame(2, None), NO_MOTION)
-    assert inference.submit(quiet, frame(1, None), NO_MOTION)
-    assert not inference.submit(busy, frame(3, None), NO_MOTION)
-    assert not inference.submit(busy, frame(4, None), NO_MOTION)
-    gate.set()
-    _until(lambda: len(log) == 3)
-    assert log == [("busy", 1), ("busy", 4), ("quiet", 1)]
-    assert (inference.percentiles_ms(50)[0] or 0) > 0
-
-
-@pytest.mark.usefixtures("blobs")
-def test_a_detector_that_fails_is_reported_and_loaded_again(
-    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference_module, "_RETRY", 0.2)
-    log: list[tuple[str, int]] = []
-    viewer = _Viewer(log, "door", threading.Event())
-    viewer._gate.set()
-    inference.set_detector(DetectorConfig())
-    _until(lambda: len(states) == 1)
-    viewer.error = ValueError("one camera's own trouble")
-    inference.submit(viewer, frame(1, None), NO_MOTION)
-    _until(lambda: len(log) == 1)
-    viewer.error = DetectorError(Problem.MODEL_CORRUPT, "broke")
-    inference.submit(viewer, frame(2, None), NO_MOTION)
-    _until(lambda: len(states) == 3)
-    assert [state.problem for state in states] == [None, Problem.MODEL_CORRUPT, None]
-
-
-def test_a_model_that_is_missing_is_used_once_it_is_there(
-    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(inference_module, "_RETRY", 0.1)
-    inference.set_detector(DetectorConfig(model=str(tmp_path / "later")))
-    _until(lambda: bool(states))
-    time.sleep(0.5)
-    assert [state.problem for state in states] == [Problem.MODEL_MISSING], "the same trouble is told once"
-    monkeypatch.setattr(LoadedDetector, "load", lambda _: LoadedDetector(BlobDetector(), 0.5))
-    _until(lambda: len(states) == 2)
-    assert states[1].labels == ("person", "car")
-
-
-@pytest.mark.usefixtures("blobs")
-def test_a_detector_that_never_returns_is_noticed(
-    inference: Inference, states: list[DetectorState], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference_module, "_HUNG", 0.1)
-    gate = threading.Event()
-    inference.set_detector(DetectorConfig())
-    _until(lambda: bool(states))
-    assert not inference.hung
-    inference.submit(_Viewer([], "door", gate), frame(1, None), NO_MOTION)
-    _until(lambda: inference.hung)
-    gate.set()
-    _until(lambda: not inference.hung)
 
 
 # --- a camera with its threads ----------------------------------------------------------------------------------------
@@ -525,11 +436,3 @@ def test_tracks_do_not_outlast_a_gap(
     assert not {track.track_id for track in live} & ended
     assert pushed.statuses == ["unknown", "online"]
     pushed.stop()
-
-
-def test_percentiles_are_of_the_last_minute(inference: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert inference.percentiles_ms(50, 95) == [None, None]
-    now = time.monotonic()
-    inference._runs.extend((now, 0.001 * (number + 1)) for number in range(100))
-    inference._runs.append((now - 61, 10.0))
-    assert inference.percentiles_ms(50, 95) == [pytest.approx(50.5), pytest.approx(95.05)]

@@ -1,6 +1,7 @@
 """The cameras of a worker: one thread each, that reads its source, looks for motion and feeds the detector."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 import logging
@@ -10,6 +11,7 @@ import threading
 import time
 
 from .album import Album
+from .detections import Detections
 from .frames import Frame
 from .inference import Inference
 from .messages import (
@@ -28,7 +30,7 @@ from .messages import (
 from .motion import Motion
 from .outbox import Outbox
 from .pictures import encode_jpeg
-from .pipeline import CameraPipeline, LoadedDetector, Look, Moment
+from .pipeline import MORE_REGIONS, REGIONS, CameraPipeline, LoadedDetector, Look, Moment, Prepared
 from .sources import FrameSource, SourceError, StillsSource, open_source
 
 _LOGGER = logging.getLogger(__name__)
@@ -59,7 +61,8 @@ _OFFLINE = {Problem.SOURCE_UNREACHABLE, Problem.SOURCE_STALLED, Problem.SOURCE_E
 class Camera:
     """One camera in the worker.
 
-    `look` is called by the inference thread; everything else from outside by the worker's main and reader threads.
+    `prepare` and `complete` are called by the inference thread, `count_skipped` by any; everything else from outside by
+    the worker's main and reader threads.
     """
 
     def __init__(
@@ -159,7 +162,7 @@ class Camera:
             over = trouble.problem is Problem.SOURCE_ENDED and self._config.source.kind is SourceKind.FILE
             with self._changing:
                 seen = self._seen_at > begun
-                self._counts.stalls += trouble.problem is Problem.SOURCE_STALLED and seen
+                self._counts.add("stalls", trouble.problem is Problem.SOURCE_STALLED and seen)
                 self._trouble = trouble
                 # A source that soon comes back is worth a figure, but no message.
                 if over or not self._online or self._silent:
@@ -198,7 +201,7 @@ class Camera:
         now = time.monotonic()
         with self._changing:
             again = self._trouble is not None and self._seen_at > -math.inf
-            self._counts.reconnects += again
+            self._counts.add("reconnects", again)
             # Whoever stands there after such a gap may be somebody else.
             self._untidy |= again and now - self._seen_at > _GAP
             self._trouble, self._seen_at = None, now
@@ -211,9 +214,9 @@ class Camera:
         glance = self._pipeline.notice(frame)
         for report in glance.reports:
             self._outbox.put(report)
-        self._counts.looked += glance.due
+        self._counts.add("looked", glance.due)
         if glance.motion is not None:
-            self._counts.skipped += not self._inference.submit(self, frame, glance.motion)
+            self._inference.submit(self, frame, glance.motion)
 
     @property
     def _online(self) -> bool:
@@ -252,13 +255,29 @@ class Camera:
 
     # --- the inference thread -------------------------------------------------------------------------------------
 
-    def look(self, frame: Frame, motion: Motion, loaded: LoadedDetector) -> None:
-        """Detect and track in this frame."""
+    def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, spare: bool) -> Prepared | None:
+        """Choose and cut out what the detector shall look at."""
         with self._speaking:
-            if self._stop.is_set() or not self._config.detect or self._newest is None:
-                return
-            self._counts.inferred += 1
-            self._tell(self._pipeline.look(frame, motion, loaded))
+            if not self._is_watching:
+                return None
+            prepared = self._pipeline.prepare(frame, motion, loaded, limit=MORE_REGIONS if spare else REGIONS)
+            self._tell(prepared.before)
+        return prepared
+
+    def complete(self, prepared: Prepared, found: Sequence[Detections]) -> None:
+        """Track what was found, and report it."""
+        with self._speaking:
+            if self._is_watching:
+                self._counts.add("inferred")
+                self._tell(self._pipeline.complete(prepared, found))
+
+    def count_skipped(self) -> None:
+        """Count a frame that will never be looked at."""
+        self._counts.add("skipped")
+
+    @property
+    def _is_watching(self) -> bool:
+        return not self._stop.is_set() and self._config.detect and self._newest is not None
 
     def clear(self) -> None:
         """Give up all tracks, reporting their end; the next frame is looked at anew."""
@@ -270,7 +289,7 @@ class Camera:
         for look in looks:
             self._outbox.put(look.tracks, droppable=not look.news)
             for moment in look.moments:
-                self._album.do(partial(self._send_pictures, moment))
+                self._album.do(self._config.camera_id, partial(self._send_pictures, moment))
 
     # --- the album's thread ---------------------------------------------------------------------------------------
 
@@ -279,7 +298,7 @@ class Camera:
             self._outbox.put(picture)
 
     def _answer(self, request: GetSnapshot, frame: Frame | None) -> None:
-        if not self._album.do(lambda: self._send_snapshot(request, frame)):
+        if not self._album.do(self._config.camera_id, lambda: self._send_snapshot(request, frame)):
             self._outbox.put(_empty(request))
 
     def _send_snapshot(self, request: GetSnapshot, frame: Frame | None) -> None:
@@ -298,31 +317,30 @@ class Camera:
 
 
 class _Counts:
-    """What a camera counts between two heartbeats."""
+    """What a camera counts between two heartbeats, from any thread."""
 
     def __init__(self) -> None:
-        self.looked = 0
-        self.inferred = 0
-        self.skipped = 0
-        self.reconnects = 0
-        self.stalls = 0
+        self._lock = threading.Lock()
+        self._counts = Counter[str]()
         self._since = time.monotonic()
 
+    def add(self, what: str, count: int = 1) -> None:
+        with self._lock:
+            self._counts[what] += count
+
     def take(self, report: CameraReport) -> CameraReport:
-        """Return the report with the figures since the last call. A count that races with this is a count late."""
+        """Return the report with the figures since the last call."""
         now = time.monotonic()
-        passed = max(now - self._since, 1e-3)
-        looked, inferred, skipped = self.looked, self.inferred, self.skipped
-        reconnects, stalls = self.reconnects, self.stalls
-        self.looked = self.inferred = self.skipped = self.reconnects = self.stalls = 0
-        self._since = now
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+            passed, self._since = max(now - self._since, 1e-3), now
         return replace(
             report,
-            fps=looked / passed,
-            inference_fps=inferred / passed,
-            skipped=skipped,
-            reconnects=reconnects,
-            stalls=stalls,
+            fps=counts["looked"] / passed,
+            inference_fps=counts["inferred"] / passed,
+            skipped=counts["skipped"],
+            reconnects=counts["reconnects"],
+            stalls=counts["stalls"],
         )
 
 

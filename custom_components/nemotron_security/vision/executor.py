@@ -42,7 +42,7 @@ _WORKER_LOGGER = logging.getLogger(f"{_ROOT}.worker")
 
 _START_TIMEOUT = 60.0
 """Seconds until the first message: a small machine with a cold disk imports slowly."""
-_HEARTBEAT_TIMEOUT = 10.0
+HEARTBEAT_TIMEOUT = 10.0
 _TICKS = 10
 """So many ticks of the watchdog make a heartbeat timeout."""
 _SNAPSHOT_TIMEOUT = 8.0
@@ -92,7 +92,8 @@ class Executor:
         listener: Callable[[Report], None],
         *,
         python: str = sys.executable,
-        heartbeat_timeout: float = _HEARTBEAT_TIMEOUT,
+        heartbeat_timeout: float = HEARTBEAT_TIMEOUT,
+        number: int = 0,
     ) -> None:
         """Nothing runs yet.
 
@@ -100,10 +101,12 @@ class Executor:
             listener: called with every report except log lines and answered snapshots.
             python: the interpreter that the worker runs on.
             heartbeat_timeout: seconds without a heartbeat after which the worker is hung and is killed.
+            number: of this worker among those that run at the same time, below `MAX_WORKERS`.
         """
         self._listener = listener
         self._python = python
         self._heartbeat_timeout = heartbeat_timeout
+        self._number = number
         self._detector: DetectorConfig | None = None
         self._cameras: dict[str, CameraConfig] = {}
         self._snapshots: dict[int, asyncio.Future[Snapshot | None]] = {}
@@ -123,6 +126,10 @@ class Executor:
 
     async def async_start(self) -> None:
         """Start the worker and watch it; returns at once, `Ready` tells when it listens."""
+        self.start()
+
+    def start(self) -> None:
+        """Start the worker and watch it, from a function that cannot wait; there has to be a running event loop."""
         if self._task is None:
             self._task = asyncio.create_task(self._async_supervise(), name="nemotron_security worker")
 
@@ -265,12 +272,12 @@ class Executor:
             process.kill()
 
     def _arguments(self) -> list[str]:
-        level = f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}"
+        ours = ["--worker", f"--number={self._number}", f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}"]
         if self._python != sys.executable:
-            return ["--worker", level]
+            return ours
         # Home Assistant may keep requirements in a folder of its own, which an isolated interpreter does not know.
         packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
-        return ["--worker", level, *(f"--packages={entry}" for entry in packages)]
+        return [*ours, *(f"--packages={entry}" for entry in packages)]
 
     def _send_wanted_state(self) -> None:
         if self._detector is not None:

@@ -1,7 +1,8 @@
 """The one thread that owns the detector, shared fairly by all cameras."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 import logging
 import threading
 import time
@@ -9,11 +10,12 @@ from typing import Protocol
 
 import numpy as np
 
+from .detections import Detections
 from .detectors import DetectorError
 from .frames import Frame
 from .messages import DetectorConfig, DetectorState, Problem
 from .motion import Motion
-from .pipeline import LoadedDetector
+from .pipeline import LoadedDetector, Prepared
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -22,30 +24,74 @@ _RETRY = 10.0
 _HUNG = 30.0
 """Seconds that one run of the detector may take."""
 
+_PATIENCE = 1.0
+"""Seconds that a mere recheck lets frames with motion go first; then it counts as one of them."""
+_IDLE_WAIT = 0.05
+"""Seconds; whoever waited no longer than this, alone, finds a detector that has time to spare."""
+
 _RUNS = 512
 _MINUTE = 60.0
 """What the figures on the detector's speed look back on: so many runs at most, and so many seconds."""
 
 
 class Viewer(Protocol):
-    """A camera, as the inference thread sees it."""
+    """A camera, as the inference thread sees it. An error in one of these costs only this camera's frame."""
 
-    def look(self, frame: Frame, motion: Motion, loaded: LoadedDetector) -> None:
-        """Detect and track in this frame; raises DetectorError when the detector failed."""
+    def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, spare: bool) -> Prepared | None:
+        """Choose and cut out what the detector shall look at; None when nobody wants to know any more.
+
+        `spare` says that the detector has time for more than the usual number of pictures.
+        """
+
+    def complete(self, prepared: Prepared, found: Sequence[Detections]) -> None:
+        """Go on with what was found in each picture."""
+
+    def count_skipped(self) -> None:
+        """Count a frame that was handed in and will never be looked at; from any thread."""
+
+
+type _Look = tuple[Viewer, Prepared]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A frame that waits, and since when its camera does (monotonic seconds)."""
+
+    frame: Frame
+    motion: Motion
+    since: float
+
+    def is_urgent(self, now: float) -> bool:
+        """Whether something moved, or it has waited for long."""
+        return self.motion.active or self.motion.light_change or now - self.since > _PATIENCE
+
+    def replacing(self, older: _Request) -> _Request:
+        """Return this request in the place of an older one of its camera.
+
+        What moved in a frame that nobody looked at may stand still in this one, and is still to be found.
+        """
+        motion = replace(
+            self.motion,
+            boxes=self.motion.boxes or older.motion.boxes,
+            light_change=self.motion.light_change or older.motion.light_change,
+        )
+        return _Request(self.frame, motion, older.since)
 
 
 class Inference:
-    """Runs the detector on the newest frame of each camera in turn.
+    """Runs the detector on the newest frames of the cameras that wait, the longest waiting first.
 
-    A camera that hands in a frame while an older one still waits replaces it and keeps its place in the queue, so that
-    a busy detector sees fresh frames only and no camera is starved.
+    A camera has one frame waiting at most: a newer one takes the place of the older and keeps its turn, so that a busy
+    detector sees fresh frames only. Where something moves goes before rechecks of what stands still, but those too have
+    their turn after a second. A detector that takes several pictures at once gets those of several cameras together; it
+    never waits for more of them to come.
     """
 
     def __init__(self, report: Callable[[DetectorState], None]) -> None:
         """Start the thread; `report` is called when the detector was loaded or failed."""
         self._report = report
         self._changed = threading.Condition()
-        self._waiting: dict[Viewer, tuple[Frame, Motion]] = {}
+        self._waiting: dict[Viewer, _Request] = {}
         self._wanted: DetectorConfig | None = None
         self._loaded_config: DetectorConfig | None = None
         self._loaded: LoadedDetector | None = None
@@ -55,6 +101,8 @@ class Inference:
         self._busy_since: float | None = None
         self._runs: deque[tuple[float, float]] = deque(maxlen=_RUNS)
         """When the last runs ended and how long they took, in seconds."""
+        self._untold_runs: deque[float] = deque(maxlen=_RUNS)
+        """Seconds of the runs since `take_runs_ms` was called."""
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
@@ -70,18 +118,23 @@ class Inference:
             self._wanted, self._loaded_config, self._state, self._retry_at = config, None, None, 0.0
             self._changed.notify()
 
-    def submit(self, viewer: Viewer, frame: Frame, motion: Motion) -> bool:
-        """Hand in a frame; False if it took the place of one that was never looked at."""
+    def submit(self, viewer: Viewer, frame: Frame, motion: Motion) -> None:
+        """Hand in a frame; the camera is told if one of its frames is never looked at."""
+        request = _Request(frame, motion, time.monotonic())
         with self._changed:
-            if self._loaded is None:
-                return True
-            replaced = viewer in self._waiting
-            self._waiting[viewer] = (frame, motion)
-            self._changed.notify()
-        return not replaced
+            if self._loaded is not None:
+                older = self._waiting.get(viewer)
+                self._waiting[viewer] = request.replacing(older) if older else request
+                skipped = older is not None
+                self._changed.notify()
+            else:
+                # Without a detector nothing is missed; one that is loaded, or has failed, misses what moves meanwhile.
+                skipped = self._wanted is not None and motion.active
+        if skipped:
+            viewer.count_skipped()
 
     def forget(self, viewer: Viewer) -> None:
-        """Drop what a camera handed in."""
+        """Drop what a camera handed in: it does not want to know any more."""
         with self._changed:
             self._waiting.pop(viewer, None)
 
@@ -91,6 +144,13 @@ class Inference:
         with self._changed:
             times = [spent * 1000 for ended, spent in self._runs if ended > since]
         return [float(np.percentile(times, percent)) if times else None for percent in percents]
+
+    def take_runs_ms(self) -> tuple[float, ...]:
+        """Return the times of the runs since the last call, in milliseconds."""
+        with self._changed:
+            runs = tuple(round(spent * 1000, 2) for spent in self._untold_runs)
+            self._untold_runs.clear()
+        return runs
 
     def stop(self, timeout: float) -> None:
         """End the thread; a run in progress is waited for `timeout` seconds."""
@@ -106,12 +166,11 @@ class Inference:
                 if self._stopped:
                     return
                 config = self._config_to_load()
-                work = None if config is not None else self._next()
             try:
                 if config is not None:
                     self._load(config)
-                elif work is not None:
-                    self._look(*work)
+                else:
+                    self._look()
             except Exception:
                 _LOGGER.exception("Inference failed")
 
@@ -121,12 +180,6 @@ class Inference:
     def _config_to_load(self) -> DetectorConfig | None:
         due = self._wanted != self._loaded_config and time.monotonic() >= self._retry_at
         return self._wanted if due else None
-
-    def _next(self) -> tuple[Viewer, Frame, Motion] | None:
-        if not self._waiting:
-            return None
-        viewer = next(iter(self._waiting))
-        return (viewer, *self._waiting.pop(viewer))
 
     def _load(self, config: DetectorConfig) -> None:
         self._unload()
@@ -147,19 +200,100 @@ class Inference:
                 DetectorState(problem=None, labels=detector.labels, width=detector.width, height=detector.height)
             )
 
-    def _look(self, viewer: Viewer, frame: Frame, motion: Motion) -> None:
+    def _look(self) -> None:
+        """Look at what waits, as much as the detector takes at once."""
         if (loaded := self._loaded) is None:
             return
         self._busy_since = begun = time.monotonic()
+        looks: list[_Look] = []
         try:
-            viewer.look(frame, motion, loaded)
+            looks = self._gather(loaded)
+            if looks:
+                self._detect(looks, loaded)
         except DetectorError as err:
             self._fail(err.problem, err.detail)
         finally:
             self._busy_since = None
             ended = time.monotonic()
-            with self._changed:
-                self._runs.append((ended, ended - begun))
+            if looks:
+                with self._changed:
+                    self._runs.append((ended, ended - begun))
+                    self._untold_runs.append(ended - begun)
+
+    def _gather(self, loaded: LoadedDetector) -> list[_Look]:
+        """Prepare the frames of as many cameras as fit into one run of the detector; at least that of one."""
+        looks: list[_Look] = []
+        room = loaded.batch
+        while (room > 0 or not looks) and (taken := self._take()):
+            viewer, request, alone = taken
+            spare = loaded.batch > 1 or (alone and time.monotonic() - request.since < _IDLE_WAIT)
+            try:
+                prepared = viewer.prepare(request.frame, request.motion, loaded, spare=spare)
+            except Exception:
+                _LOGGER.exception("A frame cannot be prepared")
+                viewer.count_skipped()
+                continue
+            if prepared is None:
+                continue
+            if looks and len(prepared.pictures) > room:
+                self._put_back(viewer, request)
+                break
+            looks.append((viewer, prepared))
+            room -= len(prepared.pictures)
+        return looks
+
+    def _take(self) -> tuple[Viewer, _Request, bool] | None:
+        """Return whose turn it is, and whether nobody else waits."""
+        now = time.monotonic()
+        with self._changed:
+            if not self._waiting:
+                return None
+            viewer, request = min(self._waiting.items(), key=lambda item: (not item[1].is_urgent(now), item[1].since))
+            del self._waiting[viewer]
+            return viewer, request, not self._waiting
+
+    def _put_back(self, viewer: Viewer, request: _Request) -> None:
+        """Let a camera keep its turn."""
+        with self._changed:
+            newer = self._waiting.get(viewer)
+            self._waiting[viewer] = newer.replacing(request) if newer else request
+        if newer:
+            viewer.count_skipped()
+
+    def _detect(self, looks: Sequence[_Look], loaded: LoadedDetector) -> None:
+        """Run the detector once, and hand each camera its part.
+
+        Raises:
+            DetectorError: the detector failed.
+        """
+        pictures = [picture for _, prepared in looks for picture in prepared.pictures]
+        try:
+            found = loaded.detector.detect(pictures)
+        except DetectorError:
+            _count_skipped(looks)
+            raise
+        except Exception:
+            # One camera's picture may be the cause: the others' shall not be lost for it.
+            if len(looks) > 1:
+                self._detect_each(looks, loaded)
+            else:
+                _LOGGER.exception("A frame cannot be looked at")
+                _count_skipped(looks)
+            return
+        for viewer, prepared in looks:
+            part, found = found[: len(prepared.pictures)], found[len(prepared.pictures) :]
+            try:
+                viewer.complete(prepared, part)
+            except Exception:
+                _LOGGER.exception("What was found in a frame cannot be used")
+
+    def _detect_each(self, looks: Sequence[_Look], loaded: LoadedDetector) -> None:
+        for done, look in enumerate(looks, 1):
+            try:
+                self._detect([look], loaded)
+            except DetectorError:
+                _count_skipped(looks[done:])
+                raise
 
     def _fail(self, problem: Problem, detail: str) -> None:
         """Say what is wrong, once, and try again later."""
@@ -177,6 +311,14 @@ class Inference:
     def _unload(self) -> None:
         with self._changed:
             loaded, self._loaded = self._loaded, None
+            waiting = list(self._waiting)
             self._waiting.clear()
+        for viewer in waiting:
+            viewer.count_skipped()
         if loaded is not None:
             loaded.detector.close()
+
+
+def _count_skipped(looks: Sequence[_Look]) -> None:
+    for viewer, _ in looks:
+        viewer.count_skipped()

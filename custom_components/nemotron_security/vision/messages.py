@@ -13,6 +13,9 @@ PERSONS = frozenset({"person"})
 VEHICLES = frozenset({"bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat"})
 ANIMALS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"})
 
+MAX_WORKERS = 4
+"""How many workers run at the same time, at most."""
+
 
 class Box(NamedTuple):
     """A bounding box in pixels of its frame; right and bottom are exclusive."""
@@ -275,7 +278,8 @@ class CameraReport:
     width: int = 0
     height: int = 0
     skipped: int = 0
-    """Frames that were due but never looked at because the detector was busy."""
+    """Frames that the detector should have looked at and never did: it was busy, or failed, or was not there yet while
+    something moved."""
     reconnects: int = 0
     """How often its source showed frames again after it had failed."""
     stalls: int = 0
@@ -292,7 +296,9 @@ class Heartbeat:
     """Median time of one run of the detector in the last minute; null when none ran."""
     inference_ms_p95: float | None
     rss: int
-    """Resident memory of the worker in bytes."""
+    """Resident memory of the worker in bytes; of all workers, where the pool joins their heartbeats."""
+    runs_ms: tuple[float, ...] = ()
+    """Times of the detector's runs since the last heartbeat: what percentiles over several workers are made of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +307,8 @@ class WorkerLost:
 
     failed_starts: int
     """How often in a row it ended before it was ready."""
+    camera_ids: tuple[str, ...] | None = None
+    """The cameras that it watched; null: all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,6 +330,8 @@ class DetectorState:
     width: int = 0
     height: int = 0
     """Input size in pixels."""
+    camera_ids: tuple[str, ...] | None = None
+    """The cameras that are not looked at any more for this problem; null: all of them. The pool says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -350,7 +360,8 @@ class TrackState:
     """One object as the tracker sees it in this frame."""
 
     track_id: int
-    """Unique over all cameras and restarts: ids count up from the worker's start time in milliseconds."""
+    """Unique over all cameras, workers and restarts: ids count up from the worker's start time in milliseconds, in
+    steps of `MAX_WORKERS`, so that workers that run at the same time never meet."""
     label: str
     confidence: float
     """Median of the last (up to 10) scores, 0..1."""

@@ -1,7 +1,8 @@
 """One camera's way from a frame to tracks, without threads and without a clock of its own.
 
-The worker calls `notice` for every frame and `look` for those that `notice` asks for, in two threads; the command line
-and the benchmarks call `step`, which does both. All times are those of the frames.
+The worker calls `notice` for every frame. For those that `notice` asks for it calls `prepare` in another thread, runs
+the detector on what one or several cameras prepared, and calls `complete`. The command line and the benchmarks call
+`step`, which does all of that. All times are those of the frames.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import time
 import numpy as np
 
 from .detections import Detections
-from .detectors import Detector, DetectorError
+from .detectors import Detector, DetectorError, Picture
 from .frames import Frame
 from .messages import (
     Box,
@@ -51,6 +52,9 @@ _CLOCK_STEP = 1.0
 _AT_EDGE = 0.01
 """An object this close to the frame's border, as a share of the frame, is probably cut off."""
 
+REGIONS = 2
+MORE_REGIONS = 4
+"""How many regions of a frame are looked at, and how many by a detector that has time to spare."""
 _FAR = 1e6
 """Pixels: farther than any object leaves the frame."""
 
@@ -79,6 +83,11 @@ class LoadedDetector:
 
     detector: Detector
     minimum_score: float
+
+    @property
+    def batch(self) -> int:
+        """How many pictures the detector takes at once; 1 where it does not say."""
+        return max(1, getattr(self.detector, "batch", 1))
 
     @classmethod
     def load(cls, config: DetectorConfig) -> LoadedDetector:
@@ -154,11 +163,27 @@ class Look:
     moments: tuple[Moment, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One frame on its way to the detector."""
+
+    frame: Frame
+    motion: Motion
+    regions: list[Region]
+    pictures: list[Picture]
+    """What the detector shall look at, a picture a region."""
+    labels: tuple[str, ...]
+    """The detector's."""
+    tracker: Tracker
+    before: tuple[Look, ...]
+    """What is to be reported first: earlier tracks had to be given up."""
+
+
 class CameraPipeline:
     """Motion, regions, detector, tracker and best moments of one camera.
 
-    `notice` and `lose_sight` belong to one thread, `look` and `clear` to another (or behind a lock); `config` may be
-    replaced at any time.
+    `notice` and `lose_sight` belong to one thread, all else to another (or behind a lock); `config` may be replaced at
+    any time.
     """
 
     def __init__(self, config: CameraConfig, track_ids: Iterator[int], stages: Stages | None = None) -> None:
@@ -197,13 +222,43 @@ class CameraPipeline:
         Raises:
             DetectorError: the detector failed.
         """
+        prepared = self.prepare(frame, motion, loaded)
+        with self._stages.time("detect"):
+            found = loaded.detector.detect(prepared.pictures)
+        return (*prepared.before, *self.complete(prepared, found))
+
+    def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, limit: int = REGIONS) -> Prepared:
+        """Choose and cut out what the detector shall look at, in at most `limit` regions."""
         labels, confidence = self.config.labels, self.config.confidence
         settings = (loaded.detector.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
         set_back = self.latest is not None and frame.captured_at < self.latest.captured_at - _CLOCK_STEP
         before = self.clear() if set_back or settings != self._tracker_settings else ()
         if self._tracker is None:
             self._tracker, self._tracker_settings = self._new_tracker(loaded), settings
-        return (*before, self._look(frame, motion, loaded.detector, self._tracker))
+        model_size = (loaded.detector.width, loaded.detector.height)
+        with self._stages.time("regions"):
+            regions = self._regions(motion, frame, model_size, limit)
+        with self._stages.time("convert"):
+            pictures = [frame.crop(Box(*region)) for region in regions]
+        return Prepared(frame, motion, regions, pictures, loaded.detector.labels, self._tracker, before)
+
+    def complete(self, prepared: Prepared, found: Sequence[Detections]) -> tuple[Look, ...]:
+        """Track what was found in each picture; no look if the tracks were given up meanwhile."""
+        frame, tracker = prepared.frame, prepared.tracker
+        if tracker is not self._tracker:
+            return ()
+        size = (frame.width, frame.height)
+        with self._stages.time("tracker"):
+            parts = [(region, _moved(part, region)) for region, part in zip(prepared.regions, found, strict=True)]
+            detections = merge_detections(parts, size)
+            live, ended = tracker.update(
+                without_masked(detections, self.config.masks, prepared.labels, size),
+                frame.captured_at,
+                motion=_areas(prepared.motion, frame),
+                looked_at=_covered(prepared.regions, size),
+                unsteady=prepared.motion.light_change,
+            )
+        return (self._told(frame, live, ended),)
 
     def clear(self) -> tuple[Look, ...]:
         """Give up all tracks; they are reported as ended."""
@@ -237,40 +292,24 @@ class CameraPipeline:
             watched=self.config.labels,
         )
 
-    def _look(self, frame: Frame, motion: Motion, detector: Detector, tracker: Tracker) -> Look:
-        size = (frame.width, frame.height)
-        areas = [_in_pixels(box, size) for box in motion.boxes]
-        with self._stages.time("regions"):
-            regions = self._regions(areas, motion, frame, (detector.width, detector.height))
-        with self._stages.time("convert"):
-            pictures = [frame.crop(Box(*region)) for region in regions]
-        with self._stages.time("detect"):
-            found = detector.detect(pictures)
-        with self._stages.time("tracker"):
-            parts = [(region, _moved(part, region)) for region, part in zip(regions, found, strict=True)]
-            detections = without_masked(merge_detections(parts, size), self.config.masks, detector.labels, size)
-            live, ended = tracker.update(
-                detections,
-                frame.captured_at,
-                motion=areas,
-                looked_at=_covered(regions, size),
-                unsteady=motion.light_change,
-            )
-        return self._told(frame, live, ended)
-
-    def _regions(self, areas: Sequence[Box], motion: Motion, frame: Frame, model_size: tuple[int, int]) -> list[Region]:
+    def _regions(self, motion: Motion, frame: Frame, model_size: tuple[int, int], limit: int) -> list[Region]:
         """Choose where to look: where things move or moved, now and then at what stands still, else everywhere."""
+        areas = _areas(motion, frame)
         size, at = (frame.width, frame.height), frame.captured_at
         tracks = self.latest.tracks if self.latest is not None else ()
         with_still_ones = not areas or at - self._all_seen_at >= _RECHECK
         if with_still_ones:
             self._all_seen_at = at
         boxes = [track.box for track in tracks if with_still_ones or not track.stationary]
-        regions = [] if motion.light_change or self.latest is None else select_regions(areas, boxes, size, model_size)
+        regions = (
+            []
+            if motion.light_change or self.latest is None
+            else select_regions(areas, boxes, size, model_size, limit=limit)
+        )
         # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.
         while cut := find_cut(regions, (track.box for track in tracks), size):
             boxes += cut
-            regions = select_regions(areas, boxes, size, model_size)
+            regions = select_regions(areas, boxes, size, model_size, limit=limit)
         return regions or [Region(0, 0, *size)]
 
     def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:
@@ -439,9 +478,12 @@ def _standing(tracks: Sequence[TrackState]) -> set[tuple[int, bool]]:
     return {(track.track_id, track.confirmed) for track in tracks}
 
 
-def _in_pixels(box: Box, size: tuple[int, int]) -> Box:
-    width, height = size
-    return Box(box.left * width, box.top * height, box.right * width, box.bottom * height)
+def _areas(motion: Motion, frame: Frame) -> list[Box]:
+    """Return the moving areas in pixels of the frame."""
+    width, height = frame.width, frame.height
+    return [
+        Box(left * width, top * height, right * width, bottom * height) for left, top, right, bottom in motion.boxes
+    ]
 
 
 def _covered(regions: Sequence[Region], size: tuple[int, int]) -> list[Box]:

@@ -1,7 +1,7 @@
 """The worker's main: reads commands from stdin, writes reports to stdout, and leaves when its parent does."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import faulthandler
 import gc
 from importlib import metadata
@@ -20,6 +20,7 @@ from .album import Album
 from .cameras import Camera
 from .inference import Inference
 from .messages import (
+    MAX_WORKERS,
     CameraConfig,
     Command,
     DetectorState,
@@ -48,14 +49,14 @@ _LIBRARIES = ("numpy", "av", "Pillow", "ncnn", "lap")
 class Worker:
     """Obeys the commands of the parent; `run` returns when all is over."""
 
-    def __init__(self, commands: BinaryIO, reports: BinaryIO) -> None:
-        """Talk over these two streams."""
+    def __init__(self, commands: BinaryIO, reports: BinaryIO, number: int = 0) -> None:
+        """Talk over these two streams; `number` is another one for each worker that runs at the same time."""
         self._commands = commands
         self.outbox = Outbox(reports)
         self._album = Album()
         self._inference = Inference(self._report_detector)
         self._cameras: dict[str, Camera] = {}
-        self._track_ids = count(int(time.time() * 1000))
+        self._track_ids = track_ids(number, time.time())
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -90,6 +91,7 @@ class Worker:
             inference_ms_p50=p50,
             inference_ms_p95=p95,
             rss=_resident_bytes(),
+            runs_ms=self._inference.take_runs_ms(),
         )
 
     def _report_detector(self, state: DetectorState) -> None:
@@ -150,15 +152,22 @@ class Worker:
             )
 
 
+def track_ids(number: int, at: float) -> Iterator[int]:
+    """Return the ids of a worker's tracks: no other worker, and no earlier one, gives any of them."""
+    milliseconds = int(at * 1000)
+    return count(milliseconds - milliseconds % MAX_WORKERS + number, MAX_WORKERS)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the worker on this process's stdin and stdout."""
     parser = argparse.ArgumentParser(prog="vision --worker")
+    parser.add_argument("--number", type=int, choices=range(MAX_WORKERS), default=0)
     parser.add_argument("--log-level", type=int, default=logging.INFO)
     options = parser.parse_args(arguments)
     faulthandler.enable()
     os.nice(_NICENESS)
     gc.freeze()  # what was imported stays: collections look at the little that came later, in a tenth of a millisecond
-    worker = Worker(sys.stdin.buffer, _claim_stdout())
+    worker = Worker(sys.stdin.buffer, _claim_stdout(), options.number)
     _forward_logs(worker.outbox, options.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.end())

@@ -24,7 +24,11 @@ class DetectorError(Exception):
 
 
 class Detector(Protocol):
-    """Finds objects in pictures. Used by one thread at a time."""
+    """Finds objects in pictures. Used by one thread at a time.
+
+    One that is faster with several pictures at once says in an attribute `batch` how many it takes: it is then given
+    those of several cameras together.
+    """
 
     labels: tuple[str, ...]
     """Class names by index."""

@@ -60,6 +60,7 @@ class TritonDetector:
             self._servers.close()
             raise
         self.labels, self.width, self.height = self._model.labels, self._model.width, self._model.height
+        self.batch = self._model.batch
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""
