@@ -181,6 +181,28 @@ async def test_light_while_somebody_is_there_at_night(hass: HomeAssistant, entry
     assert [call.data["entity_id"] for call in (*on, *off)] == [["light.porch"]] * 2
 
 
+async def test_somebody_in_the_driveway(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    on = async_mock_service(hass, "light", "turn_on")
+    hass.states.async_set("sun.sun", "below_horizon")
+    await load(hass, "Somebody in the driveway at night")
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(at=now, visited=("Porch",)), at=now))
+    assert on == []
+    await async_report(hass, entry, frame(person(at=now + 2, visited=("Porch", "Driveway")), at=now + 2))
+    assert len(on) == 1
+
+
+async def test_frigate_sees_a_person(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    told = async_capture_events(hass, EVENT_INCIDENT)
+    await async_report(hass, entry, online())
+    await load(hass, "Frigate sees a person at the front door")
+    hass.bus.async_fire("frigate_person", {"camera": "back"})
+    hass.bus.async_fire("frigate_person", {"camera": "front"})
+    await hass.async_block_till_done()
+    await async_settle(hass, entry)
+    assert [(event.data["change"], event.data["trigger"]) for event in told] == [("started", "Frigate saw a person")]
+
+
 async def test_camera_that_is_gone(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     calls: list[ServiceCall] = async_mock_service(hass, "persistent_notification", "create")
 

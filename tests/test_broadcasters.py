@@ -174,6 +174,7 @@ class TestEventBroadcaster:
                     "labels": ["person"],
                     "zones": ["Driveway"],
                     "object_count": 1,
+                    "trigger": None,
                     "picture_id": 3,
                     "rules_score": 62,
                     "analyzer": "rules",

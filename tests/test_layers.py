@@ -24,7 +24,7 @@ LAYERS: tuple[set[str], ...] = (
     | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
-    | {"gpu_entities", "gpus", "zone_entities"},
+    | {"gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},
     {"store", "gpu", "episodes", "quality", "zones"},

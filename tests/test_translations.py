@@ -7,6 +7,7 @@ from pathlib import Path
 import re
 from typing import Any
 
+import probatio as vol
 import pytest
 import yaml
 
@@ -174,11 +175,12 @@ def test_services() -> None:
     schemas = {
         services.SERVICE_REVIEW_INCIDENT: services.REVIEW_SCHEMA,
         services.SERVICE_PREVIEW_PROMPT: services.PREVIEW_SCHEMA,
+        **{name: vol.Schema(schema) for name, schema in services.OF_A_CAMERA.items()},
     }
     assert set(described) == set(TRANSLATIONS["services"]) == set(ICONS["services"]) == set(schemas)
     for name, schema in schemas.items():
-        texts = TRANSLATIONS["services"][name]["fields"]
-        assert set(described[name]["fields"]) == set(texts) == schema_keys(schema)
+        texts = TRANSLATIONS["services"][name].get("fields", {})
+        assert set(described[name].get("fields", ())) == set(texts) == schema_keys(schema)
         assert all(set(text) == {"name", "description"} for text in texts.values())
     feedback = described[services.SERVICE_REVIEW_INCIDENT]["fields"]["feedback"]
     assert feedback["selector"]["select"]["options"] == list(Feedback)

@@ -83,6 +83,7 @@ def event_payload(incident: Incident) -> dict[str, Any]:
         "labels": list(incident.labels),
         "zones": list(incident.zones),
         "object_count": int(incident.object_count),
+        "trigger": incident.trigger,
         "picture_id": _or_none(int, incident.picture_id),
         "rules_score": _or_none(int, incident.rules_score),
         "analyzer": incident.analyzer,

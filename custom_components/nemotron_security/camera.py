@@ -7,9 +7,13 @@ from aiohttp import web
 from homeassistant.components.camera import Camera, async_get_still_stream
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .const import DOMAIN
 from .entity import CameraBoundEntity, async_add_to_each_camera
+from .outside import Outside
+from .store import StoreError
 
 if TYPE_CHECKING:
     from .coordinator import CameraCoordinator
@@ -63,6 +67,42 @@ class LiveCamera(CameraBoundEntity, Camera):
             return None
 
         return await async_get_still_stream(request, next_frame, self.content_type, MINIMUM_INTERVAL)
+
+    async def async_start_looking(self, seconds: float) -> None:
+        """Let the detector look for a while, also where nothing moves."""
+        if not self._outside.async_look(self.coordinator.camera_id, seconds):
+            raise self._detection_is_off()
+
+    async def async_open_incident(self, trigger: str) -> None:
+        """Open an incident though the camera saw nothing yet."""
+        if not self._outside.async_open(self.coordinator.camera_id, trigger):
+            raise self._detection_is_off()
+
+    async def async_forget_harmless_places(self) -> None:
+        """Let what stands where something was called harmless count again."""
+        runtime = self.coordinator.config_entry.runtime_data
+        try:
+            await runtime.store.async_forget_harmless_places(self.coordinator.camera_id)
+        except StoreError as err:
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key="places_not_forgotten",
+                translation_placeholders={"detail": err.detail},
+            ) from err
+        runtime.incidents.reload_harmless_places()
+
+    @property
+    def _outside(self) -> Outside:
+        return self.coordinator.config_entry.runtime_data.outside
+
+    def _detection_is_off(self) -> ServiceValidationError:
+        return ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="detection_is_off",
+            translation_placeholders={
+                "camera": self.coordinator.config_entry.subentries[self.coordinator.camera_id].title
+            },
+        )
 
     async def _async_snapshot(self, *, after: int = 0, width: int | None = None) -> tuple[int, bytes | None]:
         executor = self.coordinator.config_entry.runtime_data.executor

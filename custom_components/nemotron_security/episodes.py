@@ -47,17 +47,21 @@ class EpisodeClock:
         """Begin at 0."""
         self.elapsed = 0.0
         self._captured_at: float | None = None
-        self._followed_at = 0.0
+        self._followed_at: float | None = None
 
     def follow(self, captured_at: float, now: float) -> float:
         """Take a frame's time and the monotonic `now`; return the seconds so far."""
         if self._captured_at is not None:
             self.elapsed += max(0.0, captured_at - self._captured_at)
+        else:
+            self.elapsed = self.read(now)
         self._captured_at, self._followed_at = captured_at, now
         return self.elapsed
 
     def read(self, now: float) -> float:
-        """Return the seconds so far at the monotonic `now`, counting on since the last frame."""
+        """Return the seconds so far at the monotonic `now`, counting on since the last frame or, without, this call."""
+        if self._followed_at is None:
+            self._followed_at = now
         return self.elapsed + max(0.0, now - self._followed_at)
 
 
@@ -73,6 +77,8 @@ class Episode:
     seen: float
     """Time of the clock at which something that counts was seen last."""
     ended_at: datetime | None = None
+    trigger: str | None = None
+    """What in the house opened it, before the camera saw anything."""
     tracks: dict[int, Track] = field(default_factory=dict)
     """All that took part, by id, in the order in which they joined."""
 
@@ -134,6 +140,17 @@ class Episodes:
             changes += self._open(frame, time)
         self._gather(frame, time)
         return changes
+
+    def open(self, trigger: str, at: datetime, now: float) -> list[Change]:
+        """Open an incident though nothing was seen: something in the house says that somebody is there.
+
+        It ends like every other one, when nothing that counts was seen for the quiet time. One that goes on is kept.
+        """
+        if self.episode is not None:
+            return []
+        time = self.clock.read(now)
+        self.episode = Episode(self.camera_id, at, at, opened=time, seen=time, trigger=trigger)
+        return [Change(Turn.OPENED, self.episode)]
 
     def tick(self, now: float) -> list[Change]:
         """Let time pass without a frame; return what changed."""

@@ -53,6 +53,8 @@ class IncidentEvent(CameraBoundEntity, EventEntity):
             {
                 "incident_id": incident.id,
                 "labels": list(incident.labels),
+                "zones": list(incident.zones),
+                "trigger": incident.trigger,
                 "object_count": incident.object_count,
                 "risk_score": incident.risk_score,
                 "risk_level": incident.risk_level,

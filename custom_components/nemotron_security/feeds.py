@@ -5,9 +5,10 @@ without a stream is asked for stills, which are pushed to the worker.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 import time
 from typing import Any
 
@@ -30,6 +31,8 @@ from .const import (
     CONF_FILE_PATH,
     CONF_FPS,
     CONF_LABELS,
+    CONF_LOOK_ENTITIES,
+    CONF_OPEN_ENTITIES,
     CONF_SOURCE,
     CONF_STREAM_URL,
     DEFAULT_CONFIDENCE,
@@ -104,28 +107,38 @@ class CameraSettings:
 
 @callback
 def async_follow_renames(hass: HomeAssistant, entry: ConfigEntry) -> CALLBACK_TYPE:
-    """Let the settings follow when a camera, the alarm or a calendar gets another id; returns what ends that."""
+    """Let the settings follow when an entity that they name gets another id; returns what ends that."""
 
     @callback
     def follow(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
-        if (before := event.data.get("old_entity_id")) is None:
+        if event.data["action"] != "update" or (before := event.data.get("old_entity_id")) is None:
             return
+        renamed = partial(_renamed, before=before, after=event.data["entity_id"])
         for subentry in list(entry.get_subentries_of_type(SUBENTRY_CAMERA)):
-            if subentry.data.get(CONF_CAMERA_ENTITY) == before:
-                data = {**subentry.data, CONF_CAMERA_ENTITY: event.data["entity_id"]}
-                hass.config_entries.async_update_subentry(entry, subentry, data=data, unique_id=camera_identity(data))
-        if entry.data.get(CONF_AI_TASK_ENTITY) == before:
-            data = {**entry.data, CONF_AI_TASK_ENTITY: event.data["entity_id"]}
-            hass.config_entries.async_update_entry(entry, data=data)
-        options = dict(entry.options)
-        if options.get(CONF_ALARM_PANEL) == before:
-            options[CONF_ALARM_PANEL] = event.data["entity_id"]
-        if before in (calendars := options.get(CONF_CALENDARS, ())):
-            options[CONF_CALENDARS] = [event.data["entity_id"] if name == before else name for name in calendars]
-        if options != entry.options:
-            hass.config_entries.async_update_entry(entry, options=options)
+            settings = renamed(subentry.data, (CONF_CAMERA_ENTITY, CONF_LOOK_ENTITIES, CONF_OPEN_ENTITIES))
+            if settings != subentry.data:
+                hass.config_entries.async_update_subentry(
+                    entry, subentry, data=settings, unique_id=camera_identity(settings)
+                )
+        hass.config_entries.async_update_entry(  # what did not change is no update
+            entry,
+            data=renamed(entry.data, (CONF_AI_TASK_ENTITY,)),
+            options=renamed(entry.options, (CONF_ALARM_PANEL, CONF_CALENDARS)),
+        )
 
     return hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, follow)
+
+
+def _renamed(settings: Mapping[str, Any], names: Iterable[str], *, before: str, after: str) -> dict[str, Any]:
+    """Return the settings with another id for an entity, where one of these is its id or a list that holds it."""
+    changed = dict(settings)
+    for name in names:
+        value = changed.get(name)
+        if value == before:
+            changed[name] = after
+        elif isinstance(value, list) and before in value:
+            changed[name] = [after if entity_id == before else entity_id for entity_id in value]
+    return changed
 
 
 class CameraFeed:

@@ -136,7 +136,11 @@ class _Start:
         record, episode = self.record, self.record.episode
         tracks = list(episode.tracks.values())
         record.stored = await store.async_start_incident(
-            episode.camera_id, tracks, started_at=episode.started_at, assessment=record.assessment
+            episode.camera_id,
+            tracks,
+            started_at=episode.started_at,
+            assessment=record.assessment,
+            trigger=episode.trigger,
         )
         record.stored_tracks = {track.track_id: track for track in tracks}
 
@@ -444,6 +448,25 @@ class Incidents:
         for track in frame.ended:
             camera.early_pictures.pop(track.track_id, None)
 
+    def open(self, camera_id: str, trigger: str) -> bool:
+        """Open an incident because of something outside the camera; returns False if one goes on there already.
+
+        Args:
+            camera_id: where it is to be looked.
+            trigger: what it was, in people's words.
+        """
+        camera = self._camera(camera_id)
+        turns = camera.episodes.open(trigger, datetime.now(UTC), _now())
+        for turn, episode in turns:
+            self._take_turn(camera, turn, episode)
+        return bool(turns)
+
+    def handle_scene(self, picture: TrackPicture) -> None:
+        """Take what the camera showed when its incident was opened from outside."""
+        camera = self._camera(picture.camera_id)
+        if camera.record:
+            self._jobs.add(_AddPicture(camera.record, picture))
+
     def handle_picture(self, picture: TrackPicture) -> None:
         """Take the best view of a track so far."""
         camera = self._camera(picture.camera_id)
@@ -533,6 +556,7 @@ class Incidents:
             camera_name=self._camera_name(episode.camera_id),
             started_at=episode.started_at,
             tracks=tuple(episode.tracks.values()),
+            trigger=episode.trigger,
             house=self._house(),
             note=self._note(episode.camera_id),
         )

@@ -14,6 +14,7 @@ __all__ = [
     "ANIMALS",
     "PERSONS",
     "VEHICLES",
+    "WHOLE_SCENE",
     "Assessment",
     "Backlog",
     "Box",
@@ -126,6 +127,8 @@ class Incident:
     """Tracks that took part."""
     zones: tuple[str, ...] = ()
     """Zones and entry lines that any of them has been in or crossed, each once."""
+    trigger: str | None = None
+    """What in the house opened it, in people's words: a doorbell's name; null when the camera saw something first."""
     rules_score: int | None = None
     """What the rules said last; kept whatever a model says."""
     risk_score: int | None = None
@@ -233,6 +236,10 @@ class HarmlessPlace:
     created_at: datetime
     incident_id: int | None
     """Of the review that said so; null once that incident is deleted."""
+
+
+WHOLE_SCENE = 0
+"""Stands for a track's id where a picture shows no single object."""
 
 
 class PictureKind(StrEnum):

@@ -53,6 +53,7 @@ from .incidents import Incidents
 from .issues import Issues
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
+from .outside import Outside
 from .store import Store
 from .vision.messages import (
     CameraState,
@@ -111,6 +112,9 @@ class Runtime:
             listener=self.announcer,
             quiet_time=quiet_time,
             maximum_length=maximum_length,
+        )
+        self.outside = Outside(
+            hass, entry, self.executor, self.incidents, detects=lambda camera_id: self._watched(camera_id) is not None
         )
         self.model_watch: ModelWatch | None = None
         """Of the model that we ask ourselves."""
@@ -189,6 +193,7 @@ class Runtime:
 
     async def _async_stop(self) -> None:
         """Stop in the order of the data's way, so that the last incident still reaches the store."""
+        self.outside.async_stop()
         async with self._changing:
             for feed in self._feeds.values():
                 await feed.async_stop()
@@ -250,6 +255,7 @@ class Runtime:
         camera_id = settings.camera_id
         self._settings[camera_id], self._names[camera_id] = settings, settings.title
         self.incidents.set_opening_zones(camera_id, opening_zones(settings.data))
+        self.outside.async_set(camera_id, settings.data)
         camera = self.cameras[camera_id] = CameraCoordinator(self._hass, self._entry, camera_id)
         self.announcer.camera_status(camera.data.health)
         self.health.async_handle_status(camera_id, camera.data.health.status)
@@ -263,6 +269,7 @@ class Runtime:
         before, self._settings[camera_id] = self._settings[camera_id], settings
         self._names[camera_id] = settings.title
         self.incidents.set_opening_zones(camera_id, opening_zones(settings.data))
+        self.outside.async_set(camera_id, settings.data)
         feed = self._feeds[camera_id]
         await feed.async_stop()
         if settings.origin != before.origin:
@@ -283,6 +290,7 @@ class Runtime:
 
     async def _async_remove_camera(self, camera_id: str) -> None:
         del self._settings[camera_id]
+        self.outside.async_forget(camera_id)
         await self._feeds.pop(camera_id).async_stop()
         self.executor.remove_camera(camera_id)
         self.incidents.camera_removed(camera_id)

@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from homeassistant.auth.models import User
+from homeassistant.components.camera.const import DOMAIN as CAMERA_DOMAIN
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, UnknownUser
 from homeassistant.helpers import config_validation as cv
-from homeassistant.helpers.service import async_register_admin_service
+from homeassistant.helpers.service import async_register_admin_service, async_register_platform_entity_service
+from homeassistant.helpers.typing import VolDictType
 import probatio as vol
 
 from .analysis import Capabilities
@@ -17,6 +19,7 @@ from .analysis.prompt import preview
 from .analysis.schema import SCHEMA
 from .const import CONF_AI_TASK_ENTITY, DOMAIN
 from .models import Feedback
+from .outside import LONGEST_TRIGGER, LOOK_TIME
 from .reviews import MAXIMUM_NOTE, async_review
 from .store import StoreError
 
@@ -39,6 +42,19 @@ SERVICE_PREVIEW_PROMPT = "preview_prompt"
 PREVIEW_SCHEMA = vol.Schema({vol.Required("incident_id"): INCIDENT_ID})
 
 
+SERVICE_START_LOOKING = "start_looking"
+SERVICE_OPEN_INCIDENT = "open_incident"
+SERVICE_FORGET_HARMLESS_PLACES = "forget_harmless_places"
+OF_A_CAMERA: dict[str, VolDictType] = {
+    SERVICE_START_LOOKING: {
+        vol.Optional("seconds", default=LOOK_TIME): vol.All(vol.Coerce(float), vol.Range(min=1, max=600))
+    },
+    SERVICE_OPEN_INCIDENT: {vol.Required("trigger"): vol.All(cv.string, vol.Length(min=1, max=LONGEST_TRIGGER))},
+    SERVICE_FORGET_HARMLESS_PLACES: {},
+}
+"""Actions on cameras: their fields. The camera's entity has a method of the same name."""
+
+
 @callback
 def async_register(hass: HomeAssistant) -> None:
     """Register the actions, once for the life of Home Assistant."""
@@ -46,6 +62,10 @@ def async_register(hass: HomeAssistant) -> None:
     async_register_admin_service(
         hass, DOMAIN, SERVICE_PREVIEW_PROMPT, _async_preview_prompt, PREVIEW_SCHEMA, SupportsResponse.ONLY
     )
+    for name, schema in OF_A_CAMERA.items():
+        async_register_platform_entity_service(
+            hass, DOMAIN, name, entity_domain=CAMERA_DOMAIN, schema=schema, func=f"async_{name}"
+        )
 
 
 async def _async_review_incident(call: ServiceCall) -> None:

@@ -418,3 +418,13 @@ def test_situations() -> None:
     assert false_alarms <= 0.05
     row = f"| the rules alone | {recall:.2f} | {false_alarms:.2f} | {auroc:.2f} |"
     assert row in _text().splitlines()
+
+
+def test_what_was_opened_from_outside_counts_by_the_house_alone() -> None:
+    quiet = replace(case(sun_up=True), tracks=(), trigger="Doorbell")
+    said = rules.assess(quiet)
+    assert (said.risk_score, said.title) == (0, f"Doorbell at {quiet.camera_name}")
+    assert said.summary == "Nothing seen, opened by Doorbell."
+    assert said.reasoning == "By the rules: nothing adds to it. Score 0."
+    alarmed = rules.assess(replace(quiet, house=house(alarm="triggered")))
+    assert alarmed.risk_score == 85, "a floor holds whatever was seen"

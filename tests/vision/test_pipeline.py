@@ -258,3 +258,20 @@ def test_an_unknown_plug_in_is_refused() -> None:
     with pytest.raises(DetectorError) as error:
         LoadedDetector.load(DetectorConfig(plugin="crystal_ball"))
     assert error.value.problem is Problem.MODEL_MISSING
+
+
+def test_who_asks_for_it_is_looked_for_where_nothing_moves() -> None:
+    """Somebody stands still, faint, before the camera starts; the doorbell rings at two seconds."""
+    detector = BlobDetector(score=0.3)  # too unsure to begin a track
+    pipeline = CameraPipeline(_config(), count(1))
+    looks = []
+    for number in range(1, 10 * 15):
+        if number == 30:
+            pipeline.look_until, detector.score = 2.0 + 4.0, 0.9
+        before = detector.looks
+        pipeline.step(frame(number, 200), LoadedDetector(detector, 0.5))
+        looks.append(detector.looks - before)
+    assert sum(looks[1:29]) == 0
+    assert sum(looks[29:90]) >= 4 * 5 - 1
+    assert pipeline.latest
+    assert pipeline.latest.tracks[0].confirmed

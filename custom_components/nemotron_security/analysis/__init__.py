@@ -75,8 +75,10 @@ class Case:
     """The name that people gave the camera."""
     started_at: datetime
     tracks: tuple[Track, ...]
-    """Who and what took part, the first seen first."""
+    """Who and what took part, the first seen first; nothing as long as only a trigger is known."""
     house: House
+    trigger: str | None = None
+    """What in the house opened the incident; null when the camera saw something first."""
     note: str | None = None
     """What the owner says of this camera: what is usual there, what matters."""
     view: CameraView | None = None

@@ -125,6 +125,7 @@ class Briefing:
                 camera_name=self._camera_name(incident.camera_id),
                 started_at=incident.started_at,
                 tracks=tracks,
+                trigger=incident.trigger,
                 house=house,
                 ways=ways(await self._store.async_detections(incident.id)),
             )

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import re
 from typing import Any, Final
 
-from ..models import CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
+from ..models import WHOLE_SCENE, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
 from ..vision.redact import redact
 from . import Case, Earlier, KeyFrame, PastFeedback, Way
 from .chat import picture_part
@@ -94,7 +94,9 @@ def _lines(case: Case) -> Iterator[str]:
     if case.note and Topic.NOTE in case.topics:
         yield f"The owner's note on this camera: {quoted(case.note, NOTE_LENGTH)}"
     yield f"Began: {case.started_at.astimezone(zone.tzinfo):%A, %d %B %Y, %H:%M:%S} local time"
-    yield "Detected objects:"
+    if case.trigger:
+        yield f"Opened from outside the camera, by: {quoted(case.trigger)}"
+    yield "Detected objects:" if case.tracks else "Detected objects: none so far"
     for track in case.tracks[:MOST_TRACKS]:
         yield f"- {_track(track, zone)}{_way(track, case.ways.get(track.track_id), zone)}"
     if len(case.tracks) > MOST_TRACKS:
@@ -248,7 +250,7 @@ def _ago(moment: datetime, now: datetime) -> str:
 def _pictures(case: Case, pictures: Sequence[KeyFrame]) -> Iterator[dict[str, Any]]:
     labels = {track.track_id: quoted(track.label) for track in case.tracks}
     for number, picture in enumerate(pictures, start=1):
-        of = labels.get(picture.track_id, "object")
+        of = "the whole scene" if picture.track_id == WHOLE_SCENE else labels.get(picture.track_id, "object")
         moment = f", {picture.moment}" if picture.moment else ""
         yield _text(
             f"Picture {number} of {len(pictures)}, taken at {_clock(picture.captured_at, case.house.at)}{moment}, "

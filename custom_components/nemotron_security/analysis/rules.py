@@ -60,6 +60,8 @@ class Facts:
 
     kind: Kind
     """The most serious kind that took part; it chooses the column of points."""
+    seen: bool
+    """Whether anything was: an incident may be opened by a doorbell. Without, the points are those of an object."""
     persons: int
     """The most persons at the same time: one who leaves and returns is not two."""
     dwell: float
@@ -127,7 +129,7 @@ def _something_open(facts: Facts) -> bool:
 TABLE: Final = (
     Row("person", Points(30, 0, 0, 0), "a person", lambda facts: facts.kind is Kind.PERSON),
     Row("vehicle", Points(0, 12, 0, 0), "a vehicle", lambda facts: facts.kind is Kind.VEHICLE),
-    Row("other", Points(0, 0, 8, 0), "an object", lambda facts: facts.kind is Kind.OTHER),
+    Row("other", Points(0, 0, 8, 0), "an object", lambda facts: facts.kind is Kind.OTHER and facts.seen),
     Row("animal", Points(0, 0, 0, 5), "an animal", lambda facts: facts.kind is Kind.ANIMAL),
     Row("two_persons", Points(5, 0, 0, 0), "two at once", lambda facts: facts.persons == 2),  # noqa: PLR2004
     Row("group", Points(10, 0, 0, 0), "three or more at once", lambda facts: facts.persons > 2),  # noqa: PLR2004
@@ -209,7 +211,7 @@ def assess(case: Case) -> Assessment:
     """Judge an incident by the documented rules; the same case always gives the same assessment.
 
     Raises:
-        ValueError: the case has no track.
+        ValueError: the case has neither a track nor a trigger.
     """
     facts = _facts(case)
     rows = [row for row in TABLE if row.applies(facts)]
@@ -217,7 +219,7 @@ def assess(case: Case) -> Assessment:
     return Assessment(
         analyzer=NAME,
         risk_score=score,
-        title=f"{_first_upper(_named(case.tracks))} at {case.camera_name}",
+        title=f"{_first_upper(_named(case.tracks) if case.tracks else case.trigger or '')} at {case.camera_name}",
         summary=_summary(case, facts),
         reasoning=_reasoning(rows, facts, score, bound),
         created_at=case.house.at.astimezone(UTC),
@@ -228,13 +230,15 @@ def assess(case: Case) -> Assessment:
 
 def _facts(case: Case) -> Facts:
     if not case.tracks:
-        raise ValueError("A case without tracks cannot be judged")
+        if case.trigger is None:
+            raise ValueError("A case without tracks and without a trigger cannot be judged")
+        return Facts(Kind.OTHER, seen=False, persons=0, dwell=0.0, house=case.house, view=case.view)
     kinds = {kind_of(track.label) for track in case.tracks}
     kind = next(kind for kind in Kind if kind in kinds)
     chosen = [track for track in case.tracks if kind_of(track.label) is kind]
     span = max(track.last_seen_at for track in chosen) - min(track.first_seen_at for track in chosen)
     persons = most_at_once(track for track in chosen if track.label == "person")
-    return Facts(kind, persons, span.total_seconds(), case.house, case.view)
+    return Facts(kind, seen=True, persons=persons, dwell=span.total_seconds(), house=case.house, view=case.view)
 
 
 def most_at_once(tracks: Iterable[Track]) -> int:
@@ -282,7 +286,7 @@ def raise_to_floor(assessment: Assessment, case: Case) -> Assessment:
 
 
 def _reasoning(rows: list[Row], facts: Facts, score: int, bound: Limit | None) -> str:
-    parts = "; ".join(f"{row.words} {_points(row, facts):+d}" for row in rows)
+    parts = "; ".join(f"{row.words} {_points(row, facts):+d}" for row in rows) or "nothing adds to it"
     if bound is None:
         return f"By the rules: {parts}. Score {score}."
     side = "at least" if score == bound.lowest else "at most"
@@ -293,7 +297,9 @@ def _summary(case: Case, facts: Facts) -> str:
     seconds = round(facts.dwell)
     duration = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"  # noqa: PLR2004
     circumstances = ", ".join(row.words for row in TABLE if row.key in _TOLD_IN_SUMMARY and row.applies(facts))
-    seen = f"{_counted(case.tracks)} for {duration}"
+    seen = f"{_counted(case.tracks)} for {duration}" if case.tracks else "Nothing seen"
+    if case.trigger:
+        seen += f", opened by {case.trigger}"
     return f"{seen}; {circumstances}." if circumstances else f"{seen}."
 
 

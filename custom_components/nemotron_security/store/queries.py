@@ -40,9 +40,15 @@ NOTABLE_SCORE_CHANGE = 10
 
 
 def start_incident(
-    session: Session, camera_id: str, tracks: Sequence[Track], started_at: datetime, assessment: Assessment
+    session: Session,
+    camera_id: str,
+    tracks: Sequence[Track],
+    *,
+    started_at: datetime,
+    assessment: Assessment,
+    trigger: str | None,
 ) -> Incident:
-    """Insert an incident, its tracks and its first assessment."""
+    """Insert an incident, its tracks, its first assessment, and what opened it from outside the camera."""
     in_order = sorted(tracks, key=lambda track: track.first_seen_at)
     row = IncidentRow(
         camera_id=camera_id,
@@ -51,6 +57,7 @@ def start_incident(
         labels=tuple(dict.fromkeys(track.label for track in in_order)),
         zones=tuple(dict.fromkeys(zone for track in in_order for zone in track.zones)),
         object_count=len(tracks),
+        trigger=trigger,
         title="",
         summary="",
         search_text="",
@@ -385,7 +392,9 @@ def _look(incident: IncidentRow) -> tuple[str, ...]:
 
 def _incident(session: Session, row: IncidentRow) -> Incident:
     """Return the incident as the transaction will leave it, and keep its words for searches."""
-    row.search_text = search_text(row.title, row.summary, row.reasoning, row.note, *row.zones, labels=row.labels)
+    row.search_text = search_text(
+        row.title, row.summary, row.reasoning, row.note, row.trigger, *row.zones, labels=row.labels
+    )
     session.flush()
     session.refresh(row)
     return _domain(Incident, row)

@@ -105,10 +105,17 @@ class Store:
             writer.shutdown(cancel_futures=True)
 
     async def async_start_incident(
-        self, camera_id: str, tracks: Sequence[Track], *, started_at: datetime, assessment: Assessment
+        self,
+        camera_id: str,
+        tracks: Sequence[Track],
+        *,
+        started_at: datetime,
+        assessment: Assessment,
+        trigger: str | None = None,
     ) -> Incident:
-        """Store a new incident with its tracks and the rules' provisional assessment."""
-        return await self._async_write(queries.start_incident, camera_id, tracks, started_at, assessment)
+        """Store a new incident with its tracks, the rules' provisional assessment, and what opened it from outside."""
+        start = partial(queries.start_incident, started_at=started_at, assessment=assessment, trigger=trigger)
+        return await self._async_write(start, camera_id, tracks)
 
     async def async_save_incident(self, incident: Incident, tracks: Sequence[Track] = ()) -> Incident:
         """Store an incident's course and insert or update these tracks.

@@ -224,6 +224,7 @@ class IncidentRow(Base):
     labels: Mapped[tuple[str, ...]]
     zones: Mapped[tuple[str, ...]]
     object_count: Mapped[int]
+    trigger: Mapped[str | None]
     rules_score: Mapped[int | None]
     risk_score: Mapped[int | None]
     analyzer: Mapped[str | None] = mapped_column(String(64))

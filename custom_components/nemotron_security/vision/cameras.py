@@ -107,6 +107,10 @@ class Camera:
             self.clear()
         return True
 
+    def start_looking(self, seconds: float) -> None:
+        """Look at every frame that is due until then, also where nothing moves."""
+        self._pipeline.look_until = time.time() + seconds
+
     def push(self, still: PushStill) -> None:
         """Take a pushed still; it is dropped if the source is not one for stills, or is being opened again."""
         if isinstance(self._source, StillsSource):

@@ -31,6 +31,7 @@ from .messages import (
     Shutdown,
     Snapshot,
     StartCamera,
+    StartLooking,
     StopCamera,
     WorkerLost,
 )
@@ -163,6 +164,11 @@ class Executor:
         """Watch this camera no more; an unknown one is no error."""
         if self._cameras.pop(camera_id, None) is not None:
             self._send(StopCamera(camera_id=camera_id))
+
+    def start_looking(self, camera_id: str, seconds: float) -> None:
+        """Let the detector look at a camera for so many seconds, also while nothing moves; not after a restart."""
+        if camera_id in self._cameras:
+            self._send(StartLooking(camera_id=camera_id, seconds=seconds))
 
     def push_still(self, camera_id: str, captured_at: float, jpeg: bytes) -> None:
         """Hand over a still of a camera; dropped when the worker is down or behind."""

@@ -227,6 +227,15 @@ class StopCamera:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartLooking:
+    """Let the detector look at this camera's whole picture again and again, also while nothing moves in it."""
+
+    camera_id: str
+    seconds: float
+    """From now on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PushStill:
     """A JPEG still of a camera with `SourceKind.STILLS`."""
 
@@ -420,7 +429,7 @@ class Snapshot:
     data: bytes = field(default=b"", repr=False)
 
 
-type Command = SetDetector | StartCamera | StopCamera | PushStill | GetSnapshot | Shutdown
+type Command = SetDetector | StartCamera | StopCamera | StartLooking | PushStill | GetSnapshot | Shutdown
 type Report = (
     Ready
     | WorkerLost

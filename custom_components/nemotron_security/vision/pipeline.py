@@ -191,6 +191,8 @@ class CameraPipeline:
         self.config = config
         self.latest: FrameTracks | None = None
         """The live tracks after the last look."""
+        self.look_until = -math.inf
+        """Time of the frames until which the detector looks also where nothing moves."""
         self._track_ids = track_ids
         self._stages = stages or Stages()
         self._gate = _Gate(config.camera_id, self._stages)
@@ -209,7 +211,7 @@ class CameraPipeline:
         if not config.detect:
             return Glance(due=True, reports=self._gate.close(at))
         motion = self._gate.update(frame, config.masks)
-        wanted = motion.active or motion.light_change or _is_look_due(latest, at)
+        wanted = motion.active or motion.light_change or at < self.look_until or _is_look_due(latest, at)
         return Glance(due=True, motion=motion if wanted else None, reports=self._gate.state(motion, at))
 
     def lose_sight(self, at: float) -> tuple[Report, ...]:
@@ -303,7 +305,7 @@ class CameraPipeline:
         boxes = [track.box for track in tracks if with_still_ones or not track.stationary]
         regions = (
             []
-            if motion.light_change or self.latest is None
+            if motion.light_change or self.latest is None or (at < self.look_until and not areas)
             else select_regions(areas, boxes, size, model_size, limit=limit)
         )
         # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.

@@ -155,6 +155,11 @@ class WorkerPool:
         if len(self._members) > 1 and not member.camera_ids and (state := self._joined_detector()) is not None:
             self._tell_detector(replace(state, camera_ids=()))
 
+    def start_looking(self, camera_id: str, seconds: float) -> None:
+        """Let the detector look at a camera, also while nothing moves; see `Executor`."""
+        if (executor := self.worker_of(camera_id)) is not None:
+            executor.start_looking(camera_id, seconds)
+
     def push_still(self, camera_id: str, captured_at: float, jpeg: bytes) -> None:
         """Hand over a still of a camera; dropped when its worker is down or behind."""
         if (executor := self.worker_of(camera_id)) is not None:

@@ -33,6 +33,7 @@ from .messages import (
     Shutdown,
     Snapshot,
     StartCamera,
+    StartLooking,
     StopCamera,
 )
 from .outbox import LogForwarder, Outbox
@@ -124,6 +125,9 @@ class Worker:
                 self._start_camera(config)
             case StopCamera(camera_id=camera_id):
                 self._stop_camera(camera_id)
+            case StartLooking(camera_id=camera_id, seconds=seconds):
+                if camera := self._cameras.get(camera_id):
+                    camera.start_looking(seconds)
             case PushStill(camera_id=camera_id):
                 if camera := self._cameras.get(camera_id):
                     camera.push(command)

@@ -1,4 +1,4 @@
-"""Zones of tracks, detections and incidents, and the places where a person said that nothing is wrong."""
+"""Zones of tracks, detections and incidents, what opened an incident, and the places that were called harmless."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -14,7 +14,9 @@ _TIME = sa.DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def upgrade() -> None:
-    """Add the columns, say that nothing was in a zone so far, and only then demand them; create the table."""
+    """Add the columns, say that nothing was in a zone so far, and only then demand that; create the table."""
+    with op.batch_alter_table("incidents") as batch:
+        batch.add_column(sa.Column("trigger", sa.Text(), nullable=True))
     for table in ("incidents", "tracks", "detections"):
         with op.batch_alter_table(table) as batch:
             batch.add_column(sa.Column("zones", sa.JSON(), nullable=True))
