@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from datetime import timedelta
 from http import HTTPStatus
 import json
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient
+from freezegun.api import FrozenDateTimeFactory
 from homeassistant.components.http.ban import KEY_FAILED_LOGIN_ATTEMPTS
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
@@ -16,7 +18,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.nemotron_security.zone_editor import EDITOR, LARGEST_BODY
+from custom_components.nemotron_security.zone_editor import EDITOR, LARGEST_BODY, WINDOW_VALIDITY
 
 from .house import CAMERA, jpeg
 from .test_zone_flow import FULL, LINE, MASK, ZONE, camera, choose, go_on, is_menu, set_up, start, suggested
@@ -371,6 +373,23 @@ async def test_secret_ends_with_the_dialog(
 ) -> None:
     hass.config_entries.subentries.async_abort(step["flow_id"])
     await assert_closed(client, path, entry)
+
+
+async def test_secret_of_a_dialog_that_nobody_closes(
+    hass: HomeAssistant,
+    client: Client,
+    entry: MockConfigEntry,
+    step: Any,
+    path: str,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    freezer.tick(WINDOW_VALIDITY - timedelta(seconds=1))
+    assert (await client.get(path)).status == HTTPStatus.OK
+    freezer.tick(1)
+    await assert_closed(client, path, entry)
+    # The dialog opens another one.
+    again = await now(hass, step)
+    assert (await client.get(again["url"][again["url"].index(EDITOR) :])).status == HTTPStatus.OK
 
 
 async def test_secret_ends_with_the_camera(

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import hdrs, web
 from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistantView
 from homeassistant.components.http.auth import async_sign_path
-from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
+from homeassistant.config_entries import ConfigEntryState, ConfigSubentry, UnknownSubEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers.translation import async_get_translations
+from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 from homeassistant.util.json import json_loads
 import probatio as vol
@@ -60,6 +61,8 @@ PICTURES: Final = f"/api/{DOMAIN}/zone_pictures"
 PICTURE_WIDTH: Final = 1280
 VALIDITY: Final = timedelta(hours=1)
 """How long a form's picture can be fetched."""
+WINDOW_VALIDITY: Final = timedelta(hours=4)
+"""How long a window can be used: a dialog that nobody closes would keep it for ever."""
 LARGEST_BODY: Final = 256 * 1024
 """Bytes; the most that can be drawn needs half of it."""
 PAGE: Final = Path(__file__).parent / "zone_page"
@@ -108,6 +111,7 @@ class ZoneEditor:
         self._flow_id = flow_id
         self._camera_id = subentry.subentry_id
         self._secret = ""
+        self._valid_until = dt_util.utcnow()
         self._picture: bytes | None = None
         self._number = 0
         self.visited = False
@@ -138,6 +142,8 @@ class ZoneEditor:
 
     @property
     def _subentry(self) -> ConfigSubentry:
+        if not self.exists:
+            raise UnknownSubEntry(self._camera_id)
         return self._entry.subentries[self._camera_id]
 
     @property
@@ -176,15 +182,20 @@ class ZoneEditor:
     @callback
     def async_page_path(self) -> str:
         """Open the window's address, unless it is open, and return it."""
-        if not self._secret:
+        if not self._is_open:
             self._secret = secrets.token_urlsafe(32)
+            self._valid_until = dt_util.utcnow() + WINDOW_VALIDITY
         self.visited = False
         self.drawn = []
         return f"{EDITOR}/{self._secret}"
 
     def knows(self, secret: str) -> bool:
         """Return whether this is the secret of the window that is open."""
-        return bool(self._secret) and secrets.compare_digest(secret.encode(), self._secret.encode())
+        return self._is_open and secrets.compare_digest(secret.encode(), self._secret.encode())
+
+    @property
+    def _is_open(self) -> bool:
+        return bool(self._secret) and dt_util.utcnow() < self._valid_until
 
     async def async_page(self, nonce: str) -> str:
         """Return the window's HTML."""

@@ -66,6 +66,13 @@ async def test_zones_are_drawn_in_the_cameras_picture(
     await window.locator("#list li").first.click()
     await drag(window, DRIVE[2], (0.9, 0.9))
     await window.get_by_role("button", name="Undo").click()
+    # A double click removes a corner.
+    corners = window.locator("#canvas .corner")
+    await expect(corners).to_have_count(len(DRIVE))
+    await window.mouse.dblclick(*await place(window, DRIVE[2]))
+    await expect(corners).to_have_count(len(DRIVE) - 1)
+    await window.get_by_role("button", name="Undo").click()
+    await expect(corners).to_have_count(len(DRIVE))
     await save(window)
     assert problems == []
 

@@ -21,6 +21,7 @@ let aim = null;                // where the next corner would go
 let history = [];
 let dirty = false;
 let moving = null;             // what the pointer drags
+let pressed = { corner: -1, at: 0 };
 let touched = false;           // whether the last pointer was a finger
 
 /* --- small things --- */
@@ -44,6 +45,7 @@ function remember(before = present()) {
   history.push(before);
   if (history.length > 100) history.shift();
   dirty = true;
+  byId("undo").disabled = false;
   say("");
 }
 
@@ -222,7 +224,6 @@ function item(shape, index) {
   name.addEventListener("change", () => {
     remember(before);
     before = present();
-    byId("undo").disabled = false;
   });
   name.addEventListener("input", () => {
     shape.name = name.value;
@@ -373,7 +374,12 @@ canvas.addEventListener("pointerdown", (event) => {
   }
   const { corner, cornerArea, between, shape } = event.target.dataset;
   if (corner !== undefined || cornerArea !== undefined) {
-    grab(event, { corner: Number(corner ?? cornerArea) });
+    const index = Number(corner ?? cornerArea);
+    // No dblclick: what is grabbed takes its clicks.
+    const twice = pressed.corner === index && event.timeStamp - pressed.at < 400;
+    pressed = twice ? { corner: -1, at: 0 } : { corner: index, at: event.timeStamp };
+    if (twice) removeCorner(index);
+    else grab(event, { corner: index });
   } else if (between !== undefined) {
     remember();
     chosen.points.splice(Number(between) + 1, 0, point);
@@ -389,7 +395,7 @@ canvas.addEventListener("pointerdown", (event) => {
 
 function grab(event, what) {
   event.preventDefault();
-  moving = what;
+  moving = { ...what, x: event.clientX, y: event.clientY };
   canvas.setPointerCapture(event.pointerId);
 }
 
@@ -401,11 +407,14 @@ canvas.addEventListener("pointermove", (event) => {
     return;
   }
   if (!moving || !chosen) return;
+  // A finger trembles.
+  if (!moving.started && Math.hypot(event.clientX - moving.x, event.clientY - moving.y) < 3) return;
+  moving.started = true;
   if (!moving.remembered) {
     remember();
     moving.remembered = true;
-    byId("undo").disabled = false;
   }
+  pressed = { corner: -1, at: 0 };
   const point = place(event);
   if (moving.corner !== undefined) {
     chosen.points[moving.corner] = point;
@@ -426,11 +435,6 @@ canvas.addEventListener("pointerleave", () => {
   if (!drawing || !aim) return;
   aim = null;
   paint();
-});
-
-canvas.addEventListener("dblclick", (event) => {
-  const { corner, cornerArea } = event.target.dataset;
-  if (!drawing && (corner ?? cornerArea) !== undefined) removeCorner(Number(corner ?? cornerArea));
 });
 
 /* Move all of a shape, as far as all of it stays in the picture. */
