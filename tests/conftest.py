@@ -14,8 +14,10 @@ from syrupy.assertion import SnapshotAssertion
 
 from custom_components.nemotron_security.gpu import nvml
 from custom_components.nemotron_security.vision.executor import Executor
+from custom_components.nemotron_security.vision.messages import Snapshot
 
 from .gpu import fake
+from .house import CAMERA, jpeg
 
 # The harness has every SQL statement logged, for the tests of Home Assistant's recorder.
 logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
@@ -47,6 +49,20 @@ def silent_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         """Start nothing."""
 
     monkeypatch.setattr(Executor, "start", stay)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, silent_worker: None) -> dict[str, bytes]:
+    """What each camera sees, as JPEG, said in the worker's place: a grey picture of the first, until it is changed."""
+    pictures = {CAMERA: jpeg()}
+
+    async def newest(_executor: Executor, camera_id: str, **_options: object) -> Snapshot | None:
+        if camera_id not in pictures:
+            return None
+        return Snapshot(request_id=1, camera_id=camera_id, frame_id=1, captured_at=1.0, data=pictures[camera_id])
+
+    monkeypatch.setattr(Executor, "async_snapshot", newest)
+    return pictures
 
 
 @pytest.fixture

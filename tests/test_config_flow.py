@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.nemotron_security.camera_flow import SECURITY_LABELS
 from custom_components.nemotron_security.config_flow import KEY_NOT_CHANGED, NemotronSecurityConfigFlow
 from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
+from custom_components.nemotron_security.vision.executor import Executor
 
 from .analysis.faulty_server import FaultyServer, running
 
@@ -433,6 +435,7 @@ async def entry(hass: HomeAssistant) -> MockConfigEntry:
     entry = MockConfigEntry(domain=DOMAIN, data={"analyzer": "rules"})
     entry.add_to_hass(hass)
     assert await hass.config_entries.async_setup(entry.entry_id)
+    entry.runtime_data = SimpleNamespace(executor=Executor(lambda _report: None))  # its worker was not started
     return entry
 
 
@@ -451,8 +454,7 @@ async def test_what_a_camera_looks_at(hass: HomeAssistant, entry: MockConfigEntr
     await add_camera(hass, entry, "stream", **source, **told)
     (subentry,) = entry.subentries.values()
     assert subentry.data.items() >= told.items()
-    result = await entry.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
-    result = await go_on(hass, result, source="stream")
+    result = await reconfigure(hass, entry, "stream")
     assert {name: suggested(result, name) for name in told} == told
     await go_on(hass, result, **source)
     (subentry,) = entry.subentries.values()
@@ -572,7 +574,10 @@ async def test_same_stream_twice(hass: HomeAssistant, entry: MockConfigEntry, ag
 
 async def reconfigure(hass: HomeAssistant, entry: MockConfigEntry, source: str) -> Any:
     result = await entry.start_subentry_reconfigure_flow(hass, only_camera(entry).subentry_id)
+    assert result["type"] is FlowResultType.MENU
     assert result["step_id"] == "reconfigure"
+    result = await go_on(hass, result, next_step_id="source")
+    assert result["step_id"] == "source"
     return await go_on(hass, result, source=source)
 
 
@@ -632,6 +637,42 @@ async def test_reconfigure_to_another_kind_of_source(
     data = only_camera(entry).data
     assert data["source"] == "file"
     assert "stream_url" not in data
+
+
+ZONE = {"id": "0a1b2c3d", "name": "Drive", "points": [[0, 0], [1, 0], [1, 1]], "labels": [], "dwell": 0, "inertia": 3}
+
+
+async def test_settings_that_are_edited_elsewhere_are_kept(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, name="Door", note="Gone soon.", **DETAILS)
+    others = {"zones": [ZONE], "opening_zones": [ZONE["id"]], "triggers": ["binary_sensor.bell"]}
+    hass.config_entries.async_update_subentry(
+        entry, only_camera(entry), data={**only_camera(entry).data, **others, "confidence": 0.5}
+    )
+    result = await reconfigure(hass, entry, "stream")
+    result = await go_on(hass, result, stream_url=SHOWN_STREAM, name="Porch", **DETAILS)
+    assert result["reason"] == "reconfigure_successful"
+    data = only_camera(entry).data
+    assert data.items() >= others.items()
+    # What the form leaves out of its own is left out.
+    assert "note" not in data
+    assert data["confidence"] == 0.7
+
+
+async def test_label_that_a_zone_is_limited_to_cannot_be_taken_away(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    await add_camera(hass, entry, "stream", stream_url=STREAM, name="Door", labels=["person", "cat"], detect=True)
+    zones = [{**ZONE, "labels": ["cat"]}]
+    hass.config_entries.async_update_subentry(
+        entry, only_camera(entry), data={**only_camera(entry).data, "zones": zones}
+    )
+    result = await reconfigure(hass, entry, "stream")
+    result = await go_on(hass, result, stream_url=SHOWN_STREAM, labels=["person"], detect=True)
+    assert result["errors"] == {"labels": "label_in_use"}
+    assert result["description_placeholders"]["shapes"] == "Drive"
+    result = await go_on(hass, result, stream_url=SHOWN_STREAM, labels=["cat"], detect=True)
+    assert result["reason"] == "reconfigure_successful"
+    assert only_camera(entry).data["zones"] == zones
 
 
 def test_default_labels_are_offered() -> None:

@@ -14,21 +14,22 @@ PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
 FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
+FREE |= {"zone_checks", "zone_picture"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
 # words of the domain, which everybody may use; the rest of it belongs to the worker, and `vision.executor`
 # and `vision.pool` to the parent's side.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"}
-    | {"camera_flow", "forms"}
+    | {"camera_flow", "forms", "zone_flow"}
     | PLATFORMS,
-    {"http_api", "permissions", "reviews", "services", "websocket_api"},
+    {"http_api", "permissions", "reviews", "services", "websocket_api", "zone_editor"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
     | {"gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},
-    {"store", "gpu", "episodes", "quality", "zones"},
-    {"checks", "vision", "models", "const"},
+    {"store", "gpu", "episodes", "quality", "zones", "zone_picture"},
+    {"checks", "vision", "models", "const", "zone_checks"},
 )
 
 

@@ -25,7 +25,10 @@ from custom_components.nemotron_security import (
     sensor,
     services,
     switch,
+    zone_checks,
+    zone_editor,
     zone_entities,
+    zone_flow,
 )
 from custom_components.nemotron_security.analysis import Capabilities
 from custom_components.nemotron_security.analysis.breaker import BreakerState
@@ -34,7 +37,7 @@ from custom_components.nemotron_security.coordinator import IncidentChange
 from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
 from custom_components.nemotron_security.models import CameraView, ConnectionQuality, Feedback, Floor, RiskLevel, Topic
 from custom_components.nemotron_security.store import StoreProblem
-from custom_components.nemotron_security.vision.messages import Problem
+from custom_components.nemotron_security.vision.messages import Direction, Problem
 
 PACKAGE = Path(config_flow.__file__).parent
 TRANSLATIONS: dict[str, Any] = json.loads((PACKAGE / "translations" / "en.json").read_text())
@@ -167,6 +170,8 @@ def test_selectors() -> None:
         "topic": set(Topic),
         "view": set(CameraView),
         "feedback": set(Feedback),
+        "direction": set(Direction),
+        "shape": {zone_flow.NEW},
     }
 
 
@@ -199,9 +204,21 @@ FORMS = {
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
     ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA) - {config_flow.SECTION_LIMITS},
     ("camera", "user"): schema_keys(camera_flow.SOURCE_SCHEMA),
-    ("camera", "reconfigure"): schema_keys(camera_flow.SOURCE_SCHEMA),
+    ("camera", "source"): schema_keys(camera_flow.SOURCE_SCHEMA),
+    **{("camera", kind.key): {zone_flow.CONF_SHAPE} for kind in zone_checks.ShapeKind},
+    **{
+        ("camera", kind.value): {
+            *("name", zone_flow.CONF_POINTS, const.CONF_LABELS, zone_flow.CONF_DELETE),
+            *(marker.schema for marker in zone_flow.DETAILS[kind]),
+        }
+        for kind in zone_checks.ShapeKind
+    },
+    ("camera", "opening_zones"): {const.CONF_OPENING_ZONES},
     **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
 }
+# Steps that ask for nothing themselves.
+MENUS = {("camera", "reconfigure")}
+WINDOWS = {("camera", "draw")}
 
 ADVANCED = {camera_flow.SECTION_ADVANCED: schema_keys(camera_flow.ADVANCED_SCHEMA)}
 SECTIONS = {
@@ -216,7 +233,43 @@ def flow(name: str) -> dict[str, Any]:
 
 
 def test_every_step_is_translated() -> None:
-    assert {(name, step) for name in ("config", "options", "camera") for step in flow(name)["step"]} == set(FORMS)
+    assert {(name, step) for name in ("config", "options", "camera") for step in flow(name)["step"]} == {
+        *FORMS,
+        *MENUS,
+        *WINDOWS,
+    }
+
+
+@pytest.mark.parametrize("menu", MENUS, ids=str)
+def test_every_choice_of_a_menu_is_named_and_explained(menu: tuple[str, str]) -> None:
+    step = flow(menu[0])["step"][menu[1]]
+    assert set(step["menu_options"]) == set(step["menu_option_descriptions"])
+    for choice in step["menu_options"]:
+        assert hasattr(camera_flow.CameraSubentryFlow, f"async_step_{choice}"), choice
+
+
+def test_texts_of_the_window_to_draw_in() -> None:
+    """Each that its script asks for is there, and each that is there is asked for."""
+    start = zone_editor.TEXTS
+    texts = {key.removeprefix(start) for key in TRANSLATIONS["common"] if key.startswith(start)}
+    files = "".join((zone_editor.PAGE / f"page.{suffix}").read_text() for suffix in ("html", "js"))
+    asked = set(re.findall(r'data-(?:text|label)="(\w+)"|\btext\.(\w+)', files))
+    named = {first or second for first, second in asked}
+    for kind in zone_checks.ShapeKind:
+        named |= {f"new_{kind}", f"name_{kind}"}
+    named |= {f"direction_{way}" for way in Direction}
+    named |= set(re.findall(r'"(hint_\w+)"', files))
+    # The window's title, and what its address answers when it is no longer valid, are put in by the server.
+    assert texts == named | {"title"}
+
+
+def test_numbers_in_the_errors_are_those_that_are_checked() -> None:
+    errors = flow("camera")["error"]
+    assert f" {zone_checks.FEWEST_POINTS} " in errors["too_few_points"]
+    assert f" {zone_checks.MOST_POINTS} " in errors["too_many_points"]
+    assert f" {zone_checks.LONGEST_NAME} " in errors["long_name"]
+    assert errors["too_many_shapes"].count(f" {zone_checks.MOST_SHAPES} ") == len(zone_checks.ShapeKind)
+    assert f" {zone_checks.MOST_SHAPES} " in TRANSLATIONS["common"]["draw_too_many"]
 
 
 @pytest.mark.parametrize(("form", "fields"), FORMS.items(), ids=str)
@@ -247,8 +300,9 @@ def test_every_error_is_translated_and_every_translation_used() -> None:
     translated = {error for name in ("config", "options", "camera") for error in flow(name)["error"]}
     assert {"invalid_scheme", "file_not_found", "model_files_missing"} <= problems(checks)
     # The server's address has an error of its own in place of the streams'.
-    assert problems(checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
-    assert translated <= literals(config_flow) | literals(camera_flow) | literals(checks)
+    assert problems(checks) | problems(zone_checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
+    modules = (config_flow, camera_flow, checks, zone_checks, zone_flow)
+    assert translated <= set().union(*(literals(module) for module in modules))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +310,10 @@ def test_every_error_is_translated_and_every_translation_used() -> None:
     [
         ("config", {"docs_url", "server", "files", "model"}),
         ("options", {"docs_url", "files"}),
-        ("camera", {"docs_url"}),
+        (
+            "camera",
+            {"docs_url", "camera", "picture", "zones", "lines", "masks", "shapes"},
+        ),
     ],
 )
 def test_placeholders_of_the_flows(flow_name: str, placeholders: set[str]) -> None:

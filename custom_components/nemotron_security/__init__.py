@@ -8,7 +8,7 @@ from homeassistant.exceptions import ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv, device_registry as dr, entity_registry as er
 from homeassistant.helpers.typing import ConfigType
 
-from . import http_api, services, websocket_api
+from . import http_api, services, websocket_api, zone_editor
 from .const import DOMAIN
 from .feeds import async_follow_renames
 from .runtime import NemotronSecurityConfigEntry, Runtime
@@ -31,6 +31,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     websocket_api.async_register(hass)
     http_api.async_register(hass)
     services.async_register(hass)
+    zone_editor.async_register(hass)
     return True
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
-from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigSubentryFlow, SubentryFlowResult
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SubentryFlowResult
 from homeassistant.const import CONF_NAME
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers import entity_registry as er
@@ -54,6 +54,8 @@ from .const import (
 )
 from .forms import async_docs_url, select
 from .models import CameraView
+from .zone_checks import unwatched_shapes
+from .zone_flow import ZoneSteps
 
 SECTION_ADVANCED = "advanced"
 
@@ -93,9 +95,14 @@ CAMERA_FIELDS = {
     vol.Optional(CONF_NOTE): TextSelector(TextSelectorConfig(multiline=True)),
     vol.Optional(SECTION_ADVANCED): section(ADVANCED_SCHEMA, {"collapsed": True}),
 }
+FORM_FIELDS = {
+    *(CONF_SOURCE, *LOCATION_FIELDS.values(), CONF_LABELS, CONF_DETECT, CONF_VIEW, CONF_NOTE),
+    *(CONF_CONFIDENCE, CONF_FPS),
+}
+"""What these forms say of a camera. The rest of its settings is edited elsewhere, and stays."""
 
 
-class CameraSubentryFlow(ConfigSubentryFlow):
+class CameraSubentryFlow(ZoneSteps):
     """Add or change one camera. The running system follows without a reload."""
 
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
@@ -103,8 +110,12 @@ class CameraSubentryFlow(ConfigSubentryFlow):
         return await self._async_ask_source("user", user_input)
 
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask what of the camera to change."""
+        return await self.async_show_zone_menu()
+
+    async def async_step_source(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask what kind of source the camera is from now on."""
-        return await self._async_ask_source("reconfigure", user_input)
+        return await self._async_ask_source("source", user_input)
 
     async def async_step_entity(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask which of Home Assistant's cameras to watch, and how."""
@@ -129,9 +140,11 @@ class CameraSubentryFlow(ConfigSubentryFlow):
 
     async def _async_ask_details(self, source: str, user_input: dict[str, Any] | None) -> SubentryFlowResult:
         errors: dict[str, str] = {}
+        limited = ""
         if user_input is not None:
             settings = self._settings(source, user_input)
             errors = await self._async_check(settings)
+            limited = ", ".join(unwatched_shapes(settings, settings[CONF_LABELS]))
             if not errors:
                 return self._finish(user_input.get(CONF_NAME, "").strip(), settings)
         shown = self._suggestions(source) if user_input is None else user_input
@@ -139,7 +152,7 @@ class CameraSubentryFlow(ConfigSubentryFlow):
             step_id=source,
             data_schema=self.add_suggested_values_to_schema(self._details_schema(source), shown),
             errors=errors,
-            description_placeholders={"docs_url": await async_docs_url(self.hass)},
+            description_placeholders={"docs_url": await async_docs_url(self.hass), "shapes": limited},
         )
 
     @property
@@ -183,7 +196,9 @@ class CameraSubentryFlow(ConfigSubentryFlow):
         if source == SOURCE_STREAM:
             location = restore_secrets(location, self._present.get(CONF_STREAM_URL, ""))
         labels = (label.strip().lower() for label in user_input[CONF_LABELS])
+        kept = {name: value for name, value in self._present.items() if name not in FORM_FIELDS}
         return {
+            **kept,
             CONF_SOURCE: source,
             field: location,
             CONF_LABELS: list(dict.fromkeys(label for label in labels if label)),
@@ -204,6 +219,8 @@ class CameraSubentryFlow(ConfigSubentryFlow):
             errors[field] = "already_configured"
         if settings[CONF_DETECT] and not settings[CONF_LABELS]:
             errors[CONF_LABELS] = "no_labels"
+        elif unwatched_shapes(settings, settings[CONF_LABELS]):
+            errors[CONF_LABELS] = "label_in_use"
         return errors
 
     async def _async_location_problem(self, settings: Mapping[str, Any]) -> str | None:
