@@ -33,6 +33,7 @@ FAILURES: Final = {
     AnalysisProblem.RATE_LIMITED: "task_rate_limited",
     AnalysisProblem.BAD_ANSWER: "task_bad_answer",
     AnalysisProblem.BAD_REQUEST: "task_bad_request",
+    AnalysisProblem.TOO_LONG: "task_too_long",
     AnalysisProblem.SERVER_ERROR: "task_server_error",
 }
 """What a task says that the model gave no answer to."""

@@ -35,6 +35,7 @@ _PROBLEMS: Final = {
     AnalysisProblem.SERVER_ERROR: ModelProblem.UNREACHABLE,
     AnalysisProblem.MODEL_NOT_FOUND: ModelProblem.GONE,
     AnalysisProblem.BAD_REQUEST: ModelProblem.INCOMPATIBLE,
+    AnalysisProblem.TOO_LONG: ModelProblem.INCOMPATIBLE,
     AnalysisProblem.BAD_ANSWER: ModelProblem.INCOMPATIBLE,
 }
 

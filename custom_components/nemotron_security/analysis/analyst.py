@@ -46,6 +46,8 @@ _AWAY: Final = _SET_UP | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMI
 """Trouble of the server, which would meet any incident."""
 _OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
 """Trouble that an incident itself may cause again and again."""
+_FOR_GOOD: Final = frozenset({AnalysisProblem.BAD_REQUEST, AnalysisProblem.TOO_LONG})
+"""Trouble that the same question meets whenever it is asked."""
 
 type Work = Callable[[], Coroutine[None, None, None]]
 
@@ -399,7 +401,7 @@ class Analyst:
             self._breaker.answered()
         tries = judgement.tries + 1 if err.kind in _OWN and not trial else judgement.tries
         _LOGGER.debug("Incident %s was not judged (own failures: %s): %s", judgement.incident.id, tries, err)
-        if err.kind is AnalysisProblem.BAD_REQUEST or tries >= self._limits.tries:
+        if err.kind in _FOR_GOOD or tries >= self._limits.tries:
             self._tell_problem(err.kind)
             await self._async_give_up(judgement, err.kind)
             return
@@ -458,6 +460,7 @@ _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.RATE_LIMITED: "its server was asked too often",
     AnalysisProblem.BAD_ANSWER: "its answer could not be used",
     AnalysisProblem.BAD_REQUEST: "its server refused the question",
+    AnalysisProblem.TOO_LONG: "its context is too small for the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
     OUR_FAULT: "an error of this integration, which the log describes",
 }

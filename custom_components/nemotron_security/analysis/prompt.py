@@ -97,8 +97,8 @@ def _lines(case: Case) -> Iterator[str]:
     yield "Detected objects:"
     for track in case.tracks[:MOST_TRACKS]:
         yield f"- {_track(track, zone)}{_way(track, case.ways.get(track.track_id), zone)}"
-    if len(case.tracks) > MOST_TRACKS:
-        yield f"- and {len(case.tracks) - MOST_TRACKS} more"
+    if more := max(0, len(case.tracks) - MOST_TRACKS) + case.more_tracks:
+        yield f"- and {more} more"
     yield "The house:"
     for line in _house(case):
         yield f"- {line}"
