@@ -23,7 +23,7 @@ LAYERS: tuple[set[str], ...] = (
     | {"camera_flow", "forms"}
     | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api"},
-    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
+    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
     | {"gpu_entities", "gpus", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},

@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 
 from custom_components.nemotron_security import model_watch
 from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis.budget import Budget
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.issues import PATIENCE, Issues
 from custom_components.nemotron_security.model_watch import ModelWatch
@@ -37,7 +38,7 @@ async def watch(
     data = {"analyzer": "nemotron", "url": server.url, "model": "nemotron", "capabilities": ABLE.as_data()}
     entry = MockConfigEntry(domain=DOMAIN, data=data)
     entry.add_to_hass(hass)
-    watch = ModelWatch(hass, entry, Issues(hass))
+    watch = ModelWatch(hass, entry, Issues(hass), Budget())
     yield watch
     await watch.async_stop()
 

@@ -113,6 +113,7 @@ class NemotronTask(ai_task.AITaskEntity):
 
     async def _async_ask(self, messages: Callable[[], list[Message]], schema: Mapping[str, Any] | None) -> str:
         """Return what the model answers; a key that is refused is asked for anew."""
+        self._watch.budget.note(for_user=True)
         try:
             return (await self._watch.model.async_ask(messages, schema)).text
         except AnalysisError as err:

@@ -12,6 +12,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.budget import Budget
 from .analysis.chat import ChatModel, ChatServer
 from .analysis.probe import ModelProblem, async_probe_offered
 from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_MODEL, CONF_ANALYZER_URL, CONF_CAPABILITIES
@@ -40,9 +41,10 @@ _PROBLEMS: Final = {
 }
 
 
-def chat_server(hass: HomeAssistant, data: Mapping[str, Any]) -> ChatServer:
-    """Return the server that settings name."""
-    return ChatServer(async_get_clientsession(hass), data[CONF_ANALYZER_URL], data.get(CONF_ANALYZER_KEY))
+def chat_server(hass: HomeAssistant, data: Mapping[str, Any], on_call: Callable[[], None] = lambda: None) -> ChatServer:
+    """Return the server that settings name; `on_call` is told before each question to it."""
+    session = async_get_clientsession(hass)
+    return ChatServer(session, data[CONF_ANALYZER_URL], data.get(CONF_ANALYZER_KEY), on_call=on_call)
 
 
 class ModelWatch:
@@ -51,14 +53,16 @@ class ModelWatch:
     What it could do when it was set up is remembered in the entry; `model` is asked by what it can do now.
     """
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry, issues: Issues) -> None:
-        """Take the model to be as it was when it was set up."""
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry, issues: Issues, budget: Budget) -> None:
+        """Take the model to be as it was when it was set up; each question of a trial counts for the budget."""
         self._hass = hass
         self._entry = entry
         self._issues = issues
         self._remembered = Capabilities.from_data(entry.data.get(CONF_CAPABILITIES))
-        self._server = chat_server(hass, entry.data)
-        self.model = ChatModel(self._server, entry.data[CONF_ANALYZER_MODEL], self._remembered)
+        self._server = chat_server(hass, entry.data, budget.note)
+        self.model = ChatModel(chat_server(hass, entry.data), entry.data[CONF_ANALYZER_MODEL], self._remembered)
+        """Who asks it, counts that."""
+        self.budget = budget
         self._asked = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None

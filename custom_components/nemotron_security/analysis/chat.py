@@ -96,6 +96,7 @@ class ChatServer:
         *,
         answer_time: ClientTimeout = ANSWER_TIME,
         list_time: ClientTimeout = LIST_TIME,
+        on_call: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -105,7 +106,9 @@ class ChatServer:
             api_key: sent as bearer token; never logged.
             answer_time: how long a model may take, whole and to connect.
             list_time: how long the list of models may take.
+            on_call: is told before each question to a model; the list is none.
         """
+        self._on_call = on_call
         self._session = session
         self._base = _base(url)
         self._key = (api_key or "").strip()
@@ -138,6 +141,7 @@ class ChatServer:
             AnalysisError: no answer could be had.
         """
         body = await asyncio.to_thread(lambda: _encoded(request()))
+        self._on_call()
         return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time))
 
     async def _async_request(self, method: str, path: str, body: bytes | None, limits: ClientTimeout) -> dict[str, Any]:
