@@ -108,7 +108,7 @@ class KeyFrame:
     height: int = 0
     """Pixels; 0 when nobody measured them."""
     moment: str = ""
-    """Why it was chosen: `first sight`, `closest`, `last view`, or nothing of these."""
+    """Why it was chosen: `first sight`, `closest`, `last view`, `scene change`, or nothing of these."""
     picture_id: int | None = None
     """Its row in the store, which may keep it in a larger size; null when there is none."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from . import Capabilities, Case, KeyFrame
-from .keyframes import CLOSEST, FIRST, LARGEST_SIDE, LAST, scaled
+from .keyframes import CLOSEST, FIRST, LARGEST_SIDE, LAST, SCENE_CHANGE, scaled
 from .prompt import messages
 from .rules import importance
 from .schema import SCHEMA, in_words
@@ -22,7 +22,7 @@ MOST_FOR_FACTS: Final = 0.6
 """Share of the room that the facts may take before the least of them are left out, for the pictures' sake."""
 FEW_TRACKS: Final = (8, 4)
 
-_PRIORITY: Final = (CLOSEST, FIRST, LAST)
+_PRIORITY: Final = (CLOSEST, FIRST, LAST, SCENE_CHANGE)
 
 
 class Question(NamedTuple):
@@ -38,8 +38,8 @@ class Question(NamedTuple):
 def question(case: Case, pictures: Sequence[KeyFrame], able: Capabilities, window: Window) -> Question:
     """Return what a model is asked. Not for the event loop.
 
-    Pictures get smaller, down to 768 pixels, before one is left out: those that fill gaps first, then the last view,
-    then the first sight. The closest view, when it is alone, may get smaller still.
+    Pictures get smaller, down to 768 pixels, before one is left out: those that fill gaps first, then scene changes,
+    the last view, the first sight. The closest view, when it is alone, may get smaller still.
     """
     shown = list(pictures) if able.images else []
     for fitting in leaner(case):
