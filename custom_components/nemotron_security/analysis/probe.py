@@ -34,6 +34,7 @@ class ModelProblem(StrEnum):
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"
     SCHEMA_LOST = "model_schema_lost"
+    CONTEXT_LOST = "model_context_lost"
     TASK_GONE = "model_task_gone"
 
 

@@ -137,9 +137,10 @@ def _way(track: Track, way: Way | None, zone: datetime) -> str:
         return ""
     across = _across(track) - _across(way.first)
     closest = way.closest.box.height / max(1, way.closest.frame_height)
+    seconds = max(0.0, (track.last_seen_at - way.first.detected_at).total_seconds())
     return (
         f"; first at {_place(way.first)}, closest at {_clock(way.closest.detected_at, zone)} with {closest:.0%} of its "
-        f"height; went {abs(across):.0%} of its width to the {'right' if across > 0 else 'left'}"
+        f"height; went {abs(across):.0%} of its width to the {'right' if across > 0 else 'left'} in {seconds:.0f} s"
     )
 
 
