@@ -198,16 +198,17 @@ def key_frames(name: str, incident: Seen, shift: timedelta) -> list[KeyFrame]:
     facts = json.loads((folder / PICTURES_LIST).read_text(encoding="utf-8"))
     tracks = {track.track_id for track in incident.tracks}
     pictures = [_picture(number, fact) for number, fact in enumerate(facts) if fact["track_id"] in tracks]
+    jpegs = {picture.id: (folder / f"{picture.id}.jpg").read_bytes() for picture in pictures}
     return [
         KeyFrame(
             track_id=picture.track_id,
             captured_at=picture.captured_at + shift,
-            jpeg=(folder / f"{picture.id}.jpg").read_bytes(),
+            jpeg=jpegs[picture.id],
             width=picture.width,
             height=picture.height,
             moment=moment,
         )
-        for picture, moment in choose(pictures, rules.importance(incident.tracks), DEFAULT_KEY_FRAMES)
+        for picture, moment in choose(pictures, rules.importance(incident.tracks), DEFAULT_KEY_FRAMES, jpegs)
     ]
 
 

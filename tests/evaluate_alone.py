@@ -17,6 +17,7 @@ from homeassistant.components import ai_task
 
 from custom_components.nemotron_security.ai_task import NemotronTask
 from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis.budget import Budget
 from custom_components.nemotron_security.analysis.chat import ChatModel, ChatServer
 
 QUESTIONS = {
@@ -31,7 +32,8 @@ async def evaluate(url: str) -> dict[str, Any]:
     types: Any = ai_task
     async with ClientSession() as session:
         model = ChatModel(ChatServer(session, url), "nemotron", Capabilities(schema=True))
-        entity: Any = NemotronTask(SimpleNamespace(entry_id="x"), SimpleNamespace(model=model))  # type: ignore[arg-type]
+        watch = SimpleNamespace(model=model, budget=Budget())
+        entity: Any = NemotronTask(SimpleNamespace(entry_id="x"), watch)  # type: ignore[arg-type]
         assert types.AITaskEntityFeature.EVALUATE in entity.supported_features
         task = types.EvaluationTask(name="test", questions=QUESTIONS, state={"wet": True})
         return dict((await entity._async_evaluate(task)).as_dict()["answers"])

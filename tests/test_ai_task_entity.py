@@ -122,7 +122,13 @@ async def test_answer_that_is_not_what_was_asked_for(
 
 @pytest.mark.parametrize(
     ("status", "key"),
-    [(400, "task_bad_request"), (404, "task_model_not_found"), (429, "task_rate_limited"), (500, "task_server_error")],
+    [
+        (400, "task_bad_request"),
+        (413, "task_too_long"),
+        (404, "task_model_not_found"),
+        (429, "task_rate_limited"),
+        (500, "task_server_error"),
+    ],
 )
 async def test_server_that_fails(
     hass: HomeAssistant, server: FaultyServer, entry: MockConfigEntry, status: int, key: str

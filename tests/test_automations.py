@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 import json
 from pathlib import Path
 import re
+import shutil
 import time
 from typing import Any
 
@@ -23,7 +25,7 @@ from pytest_homeassistant_custom_component.common import (
 import yaml
 
 from custom_components.nemotron_security.const import DOMAIN, EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
-from custom_components.nemotron_security.models import Assessment
+from custom_components.nemotron_security.models import Assessment, Incident
 from custom_components.nemotron_security.vision.messages import CameraState, CameraStatus, Problem
 
 from .house import (
@@ -122,21 +124,62 @@ async def test_notification_with_picture(hass: HomeAssistant, entry: MockConfigE
     assert calls == []
 
 
-async def test_mark_as_harmless(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+@pytest.mark.parametrize(("button", "feedback"), [("Harmless", "false_alarm"), ("Serious", "serious")])
+async def test_mark_from_the_notification(
+    hass: HomeAssistant, entry: MockConfigEntry, button: str, feedback: str
+) -> None:
     calls = async_mock_service(hass, "notify", "mobile_app_phone")
-    both = ["Ask about the front door", "Harmless, says the phone"]
+    both = ["Ask about the front door", "What the phone says of an incident"]
     assert await async_setup_component(hass, "automation", {"automation": [AUTOMATIONS[alias] for alias in both]})
     now = time.time()
     await async_report(hass, entry, online(), frame(person(at=now), at=now))
     (call,) = calls
-    (button,) = call.data["data"]["actions"]
-    hass.bus.async_fire("mobile_app_notification_action", {"action": "SOMETHING_ELSE"})
-    hass.bus.async_fire("mobile_app_notification_action", {"action": button["action"]})
+    await press(hass, entry, call, button)
+    assert (await only_incident(entry)).feedback == feedback
+
+
+@pytest.mark.parametrize(("button", "feedback"), [("Harmless", "false_alarm"), ("Serious", "serious")])
+async def test_blueprint_asks_and_hears(
+    hass: HomeAssistant, entry: MockConfigEntry, button: str, feedback: str
+) -> None:
+    """Home Assistant's own loader reads the file from where the documentation puts it."""
+    calls = async_mock_service(hass, "notify", "mobile_app_phone")
+    folder = Path(hass.config.path("blueprints", "automation", DOMAIN))
+    await hass.async_add_executor_job(partial(folder.mkdir, parents=True, exist_ok=True))
+    await hass.async_add_executor_job(shutil.copy, DOCS / "examples" / "ask_about_incidents.yaml", folder)
+    inputs = {"incidents": ["event.front_door_incident"], "notifier": "notify.mobile_app_phone", "minimum_risk": 40}
+    use = {"alias": "Ask", "use_blueprint": {"path": f"{DOMAIN}/ask_about_incidents.yaml", "input": inputs}}
+    assert await async_setup_component(hass, "automation", {"automation": [use]})
+    await hass.async_block_till_done()
+    assert [state.state for state in hass.states.async_all("automation")] == ["on"]
+    now = time.time()
+    await async_report(hass, entry, online(), frame(person(1, at=now, label="cat"), at=now))
+    assert calls == []
+    hass.states.async_set("alarm_control_panel.home", "armed_away")
+    await async_report(hass, entry, frame(person(2, at=now + 2), at=now + 2), picture_of(2, at=now + 2))
+    incident = await only_incident(entry)
+    assert calls[-1].data["data"]["image"] == "/api/image_proxy/image.front_door_last_incident"
+    assert hass.states.get("image.front_door_last_incident") is not None
+    asked = len(calls)
+    await press(hass, entry, calls[-1], button)
+    reviewed = await only_incident(entry)
+    assert (reviewed.id, reviewed.feedback) == (incident.id, feedback)
+    assert reviewed.reviewed_at is not None
+    assert len(calls) == asked, "who said what it was needs no other notification"
+
+
+async def press(hass: HomeAssistant, entry: MockConfigEntry, notification: ServiceCall, title: str) -> None:
+    """Let a phone say that a button of a notification was pressed, among others that are none of ours."""
+    (pressed,) = (button["action"] for button in notification.data["data"]["actions"] if button["title"] == title)
+    for action in ("SOMETHING_ELSE", "NEMOTRON_HARMLESS_x", "NEMOTRON_SERIOUS_", pressed):
+        hass.bus.async_fire("mobile_app_notification_action", {"action": action})
+    hass.bus.async_fire("mobile_app_notification_action", {})
     await async_settle(hass, entry)
+
+
+async def only_incident(entry: MockConfigEntry) -> Incident:
     (incident,) = await entry.runtime_data.store.async_incidents()
-    assert button["action"] == f"NEMOTRON_HARMLESS_{incident.id}"
-    assert incident.reviewed_at is not None
-    assert incident.feedback == "false_alarm"
+    return incident
 
 
 async def test_what_was_reviewed_is_no_news(hass: HomeAssistant, entry: MockConfigEntry) -> None:

@@ -24,7 +24,7 @@ LAYERS: tuple[set[str], ...] = (
     | {"camera_flow", "forms", "zone_flow"}
     | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api", "zone_editor"},
-    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "model_watch"}
+    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
     | {"gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},

@@ -1,6 +1,7 @@
 """Tests of the watch over the model: what it can do now is what counts, and what it lost is said."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 
 from custom_components.nemotron_security import model_watch
 from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis.budget import Budget
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.issues import PATIENCE, Issues
 from custom_components.nemotron_security.model_watch import ModelWatch
@@ -37,7 +39,7 @@ async def watch(
     data = {"analyzer": "nemotron", "url": server.url, "model": "nemotron", "capabilities": ABLE.as_data()}
     entry = MockConfigEntry(domain=DOMAIN, data=data)
     entry.add_to_hass(hass)
-    watch = ModelWatch(hass, entry, Issues(hass))
+    watch = ModelWatch(hass, entry, Issues(hass), Budget())
     yield watch
     await watch.async_stop()
 
@@ -64,11 +66,48 @@ async def test_what_is_lost_is_said_and_no_longer_used_until_it_is_back(
     assert not watch.model.capabilities.schema
     issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
     assert issue is not None
-    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1"}
+    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
     server.serve(schema=True, images=True)
     watch.async_doubt()
     await async_until(lambda: shown(hass) == set())
     assert watch.model.capabilities.images
+
+
+async def test_what_is_lost_is_looked_for_though_nobody_doubts(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    """A model that is shown no pictures never fails at them, so that nothing would tell that it sees again."""
+    server.serve(schema=True, images=False)
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {"model_images_lost"})
+    server.serve(schema=True, images=True)
+    await async_until(lambda: shown(hass) == set())
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "lost"),
+    [
+        (32_768, 4096, True),
+        (8192, 4096, True),
+        (4096, 4096, False),
+        (4096, 8192, False),
+        (131_072, 32_768, False),  # still enough for all
+        (None, 4096, False),
+        (8192, None, False),  # nobody knows
+    ],
+)
+def test_smaller_context_is_a_loss_where_less_fits(before: int | None, now: int | None, *, lost: bool) -> None:
+    said = dict(model_watch._lost(replace(ABLE, context_length=before), replace(ABLE, context_length=now)))
+    assert said == ({"analyzer_context": "model_context_lost"} if lost else {})
+
+
+async def test_smaller_context_is_said(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    watch._remembered = replace(ABLE, context_length=32_768)
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {"model_context_lost"})
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_context")
+    assert issue is not None
+    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
 
 
 async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
@@ -100,9 +139,9 @@ async def test_model_that_is_gone(
     assert issue is not None
     assert issue.translation_placeholders is not None
     assert issue.translation_placeholders["detail"] == f"HTTP {status}: no such model"
-    # It is tried again by itself.
+    # It is tried again by itself; doubted, for the change may come between two questions of one trial.
     server.respond = respond
-    await async_until(lambda: shown(hass) == set())
+    await async_until(lambda: watch.async_doubt() or shown(hass) == set())
 
 
 @pytest.mark.parametrize("status", [500, 429])

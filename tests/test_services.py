@@ -1,10 +1,13 @@
 """The actions, as automations, people and others call them."""
 
+from dataclasses import replace
+from io import BytesIO
 import re
 from typing import Any
 
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized, UnknownUser
+from PIL import Image
 import probatio as vol
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser, async_capture_events
@@ -172,6 +175,20 @@ async def test_preview_is_of_what_the_model_can_take(hass: HomeAssistant) -> Non
     system, user = (await preview(hass))["messages"]
     assert "It must match this JSON schema" in system["content"]
     assert "Picture 1" not in user["content"]
+
+
+@pytest.mark.usefixtures("silent_worker", "socket_enabled")
+@pytest.mark.parametrize(("length", "size"), [(None, "1280x720"), (2200, "1024x576")])
+async def test_preview_shows_pictures_as_large_as_fits(hass: HomeAssistant, length: int | None, size: str) -> None:
+    capabilities = {"schema": True, "images": True, "context_length": length}
+    server = {"analyzer": "nemotron", "url": "http://127.0.0.1:1", "model": "tiny", "capabilities": capabilities}
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE, data=server))
+    buffer = BytesIO()
+    Image.new("RGB", (1280, 720)).save(buffer, "JPEG")
+    picture = replace(picture_of(1, at=NOW), width=1280, height=720, data=buffer.getvalue())
+    await async_report(hass, entry, online(at=NOW), frame(person(at=NOW), at=NOW), picture)
+    _, user = (await preview(hass))["messages"]
+    assert user["content"][2]["image_url"]["url"].startswith(f"JPEG, {size} pixels")
 
 
 @pytest.mark.usefixtures("silent_worker")

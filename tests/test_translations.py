@@ -131,6 +131,7 @@ def test_issues() -> None:
         elif key in set(ModelProblem):
             allowed |= {"model", "server"}
             allowed -= {"detail"} if key.endswith("_lost") else set()
+            allowed |= {"length"} if key == ModelProblem.CONTEXT_LOST else set()
             allowed = {"model"} if key == ModelProblem.TASK_GONE else allowed
         elif key in set(GpuProblem):
             allowed |= {"source"}

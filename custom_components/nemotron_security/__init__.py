@@ -11,6 +11,7 @@ from homeassistant.helpers.typing import ConfigType
 from . import http_api, services, websocket_api, zone_editor
 from .const import DOMAIN
 from .feeds import async_follow_renames
+from .lasting import Lasting
 from .runtime import NemotronSecurityConfigEntry, Runtime
 from .store import Store, StoreError
 
@@ -67,6 +68,11 @@ async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigE
     if unloaded:
         await runtime.async_stop()
     return unloaded
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:
+    """Forget what was kept besides the database, which stays."""
+    await Lasting(hass, entry.entry_id).async_remove()
 
 
 def _forget_task(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:

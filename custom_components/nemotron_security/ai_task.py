@@ -33,6 +33,7 @@ FAILURES: Final = {
     AnalysisProblem.RATE_LIMITED: "task_rate_limited",
     AnalysisProblem.BAD_ANSWER: "task_bad_answer",
     AnalysisProblem.BAD_REQUEST: "task_bad_request",
+    AnalysisProblem.TOO_LONG: "task_too_long",
     AnalysisProblem.SERVER_ERROR: "task_server_error",
 }
 """What a task says that the model gave no answer to."""
@@ -112,6 +113,7 @@ class NemotronTask(ai_task.AITaskEntity):
 
     async def _async_ask(self, messages: Callable[[], list[Message]], schema: Mapping[str, Any] | None) -> str:
         """Return what the model answers; a key that is refused is asked for anew."""
+        self._watch.budget.note(for_user=True)
         try:
             return (await self._watch.model.async_ask(messages, schema)).text
         except AnalysisError as err:

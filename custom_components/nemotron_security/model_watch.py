@@ -1,8 +1,9 @@
 """Tries the model again, at start and when it fails, and says by a repair issue what it can no longer do."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
+from enum import Enum, auto
 import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.budget import Budget
 from .analysis.chat import ChatModel, ChatServer
 from .analysis.probe import ModelProblem, async_probe_offered
 from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_MODEL, CONF_ANALYZER_URL, CONF_CAPABILITIES
@@ -24,10 +26,13 @@ LONGEST_PAUSE: Final = 1800.0
 """Seconds between two trials of a model that did not answer; the pause doubles from the first to the longest."""
 AT_MOST_EVERY: Final = 300.0
 """Seconds between a trial and another of a model that answers: each is some calls of it."""
+AMPLE_CONTEXT: Final = 16_384
+"""Tokens; more are no loss: they hold all that is ever asked."""
 
 ISSUE: Final = "analyzer"
 ISSUE_IMAGES: Final = "analyzer_images"
 ISSUE_SCHEMA: Final = "analyzer_schema"
+ISSUE_CONTEXT: Final = "analyzer_context"
 
 # A refused key and too many questions have their own ways to be said.
 _PROBLEMS: Final = {
@@ -35,13 +40,26 @@ _PROBLEMS: Final = {
     AnalysisProblem.SERVER_ERROR: ModelProblem.UNREACHABLE,
     AnalysisProblem.MODEL_NOT_FOUND: ModelProblem.GONE,
     AnalysisProblem.BAD_REQUEST: ModelProblem.INCOMPATIBLE,
+    AnalysisProblem.TOO_LONG: ModelProblem.INCOMPATIBLE,
     AnalysisProblem.BAD_ANSWER: ModelProblem.INCOMPATIBLE,
 }
 
 
-def chat_server(hass: HomeAssistant, data: Mapping[str, Any]) -> ChatServer:
-    """Return the server that settings name."""
-    return ChatServer(async_get_clientsession(hass), data[CONF_ANALYZER_URL], data.get(CONF_ANALYZER_KEY))
+def chat_server(hass: HomeAssistant, data: Mapping[str, Any], on_call: Callable[[], None] = lambda: None) -> ChatServer:
+    """Return the server that settings name; `on_call` is told before each question to it."""
+    session = async_get_clientsession(hass)
+    return ChatServer(session, data[CONF_ANALYZER_URL], data.get(CONF_ANALYZER_KEY), on_call=on_call)
+
+
+class _Trial(Enum):
+    """What came of a trial."""
+
+    FAILED = auto()
+    """It did not answer."""
+    LESS = auto()
+    """It can do less than when it was set up."""
+    DONE = auto()
+    """There is nothing to try for until somebody asks."""
 
 
 class ModelWatch:
@@ -50,14 +68,16 @@ class ModelWatch:
     What it could do when it was set up is remembered in the entry; `model` is asked by what it can do now.
     """
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry, issues: Issues) -> None:
-        """Take the model to be as it was when it was set up."""
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry, issues: Issues, budget: Budget) -> None:
+        """Take the model to be as it was when it was set up; each question of a trial counts for the budget."""
         self._hass = hass
         self._entry = entry
         self._issues = issues
         self._remembered = Capabilities.from_data(entry.data.get(CONF_CAPABILITIES))
-        self._server = chat_server(hass, entry.data)
-        self.model = ChatModel(self._server, entry.data[CONF_ANALYZER_MODEL], self._remembered)
+        self._server = chat_server(hass, entry.data, budget.note)
+        self.model = ChatModel(chat_server(hass, entry.data), entry.data[CONF_ANALYZER_MODEL], self._remembered)
+        """Who asks it, counts that."""
+        self.budget = budget
         self._asked = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -91,38 +111,50 @@ class ModelWatch:
         pause = FIRST_PAUSE
         while True:
             self._asked.clear()
-            if await self._async_try():
-                pause = FIRST_PAUSE
-                await asyncio.sleep(AT_MOST_EVERY)
-                await self._asked.wait()
-            else:
+            if (trial := await self._async_try()) is _Trial.FAILED:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            await asyncio.sleep(AT_MOST_EVERY)
+            with contextlib.suppress(TimeoutError):
+                # What it lost is not used, so that no failure would tell that it can again.
+                async with asyncio.timeout(LONGEST_PAUSE if trial is _Trial.LESS else None):
+                    await self._asked.wait()
 
-    async def _async_try(self) -> bool:
-        """Try the model once; returns whether there is nothing to try for until somebody asks."""
+    async def _async_try(self) -> _Trial:
+        """Try the model once."""
         try:
             capabilities = await async_probe_offered(self._server, self.model.name)
         except AnalysisError as err:
             _LOGGER.debug("The model could not be tried: %s", err)
             if err.kind is AnalysisProblem.UNAUTHORIZED:
                 self._entry.async_start_reauth(self._hass)
-                return True
+                return _Trial.DONE
             if problem := _PROBLEMS.get(err.kind):
                 self._issues.async_set(ISSUE, problem, self._placeholders | {"detail": err.detail or "-"})
-            return False
+            return _Trial.FAILED
         self.model.capabilities = capabilities
         for listener in self._listeners:
             listener()
-        before = self._remembered
-        images_lost = ModelProblem.IMAGES_LOST if before.images and not capabilities.images else None
-        schema_lost = ModelProblem.SCHEMA_LOST if before.schema and not capabilities.schema else None
+        lost = dict(_lost(self._remembered, capabilities))
         self._issues.async_set(ISSUE, None)
-        self._issues.async_set(ISSUE_IMAGES, images_lost, self._placeholders)
-        self._issues.async_set(ISSUE_SCHEMA, schema_lost, self._placeholders)
-        return True
+        for thing in (ISSUE_IMAGES, ISSUE_SCHEMA, ISSUE_CONTEXT):
+            length = {"length": str(capabilities.context_length)}
+            self._issues.async_set(thing, lost.get(thing), self._placeholders | length)
+        return _Trial.LESS if lost else _Trial.DONE
 
     @property
     def _placeholders(self) -> dict[str, str]:
         host = urlsplit(self._entry.data[CONF_ANALYZER_URL]).hostname
         return {"model": self.model.name, "server": host or ""}
+
+
+def _lost(before: Capabilities, now: Capabilities) -> Iterator[tuple[str, ModelProblem]]:
+    """Yield what a model could when it was set up and cannot now, each as an issue and what it says."""
+    if before.images and not now.images:
+        yield ISSUE_IMAGES, ModelProblem.IMAGES_LOST
+    if before.schema and not now.schema:
+        yield ISSUE_SCHEMA, ModelProblem.SCHEMA_LOST
+    if now.context_length and now.context_length < min(before.context_length or 0, AMPLE_CONTEXT):
+        yield ISSUE_CONTEXT, ModelProblem.CONTEXT_LOST

@@ -19,6 +19,7 @@ from .analysis.ai_task import AiTaskAnalyzer
 from .analysis.analyst import Analyst, AnalystLimits
 from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
+from .analysis.budget import Budget
 from .analysis.context import HouseWatch
 from .analysis.keyframes import LARGEST_SIDE
 from .analysis.nemotron import NemotronAnalyzer
@@ -51,6 +52,7 @@ from .gpus import GpuMonitor
 from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import Issues
+from .lasting import Lasting
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
@@ -100,7 +102,9 @@ class Runtime:
             cameras=self.cameras,
             analysts=self._analysts,
         )
-        self.house = HouseWatch(hass, lambda: entry.options)
+        self._lasting = Lasting(hass, entry.entry_id)
+        self.house = HouseWatch(hass, lambda: entry.options, self._lasting.async_changed)
+        self.budget = Budget(on_call=self._lasting.async_counted)
         newest_frame = partial(self.executor.async_snapshot, boxes=False, max_width=LARGEST_SIDE)
         self.briefing = Briefing(hass, entry, store, self._camera_name, newest_frame)
         quiet_time, maximum_length = _incident_times(entry)
@@ -119,7 +123,7 @@ class Runtime:
         self.model_watch: ModelWatch | None = None
         """Of the model that we ask ourselves."""
         if entry.data.get(CONF_ANALYZER) == ANALYZER_NEMOTRON:
-            self.model_watch = ModelWatch(hass, entry, self.issues)
+            self.model_watch = ModelWatch(hass, entry, self.issues, self.budget)
         if (analyzer := _analyzer(hass, entry, self.model_watch)) is not None:
             self._analysts.append(
                 Analyst(
@@ -129,6 +133,7 @@ class Runtime:
                     self.house.read,
                     self.briefing,
                     limits=_analyst_limits(entry),
+                    budget=self.budget,
                     on_problem=self._handle_analyzer_problem,
                     on_breaker=self._handle_breaker,
                 )
@@ -164,6 +169,9 @@ class Runtime:
 
     async def async_start(self) -> None:
         """Start the worker and watch every camera."""
+        await self._lasting.async_load(
+            {"house": (self.house.restore, self.house.as_data), "calls": (self.budget.restore, self.budget.as_data)}
+        )
         self._entry.async_on_unload(self.house.async_start())
         await self.incidents.async_start()
         for analyst in self._analysts:
@@ -204,6 +212,7 @@ class Runtime:
             await analyst.async_stop()
         if self.model_watch is not None:
             await self.model_watch.async_stop()
+        await self._lasting.async_stop()
         self.announcer.async_stop()
         for camera_id in self.cameras:
             self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
@@ -461,7 +470,7 @@ def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:
     """Return the model that judges besides the rules, if one is configured."""
     if watch is not None:
-        return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt)
+        return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt, on_repeat=watch.budget.note)
     if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
         return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY])
     return None

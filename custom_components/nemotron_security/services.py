@@ -16,7 +16,9 @@ from .analysis.ai_task import capabilities_of, preview_task
 from .analysis.briefing import house_then
 from .analysis.chat import with_schema
 from .analysis.prompt import preview
+from .analysis.question import question
 from .analysis.schema import SCHEMA
+from .analysis.window import Window
 from .const import CONF_AI_TASK_ENTITY, DOMAIN
 from .models import Feedback
 from .outside import LONGEST_TRIGGER, LOOK_TIME
@@ -94,9 +96,11 @@ async def _async_preview_prompt(call: ServiceCall) -> ServiceResponse:
     if entity_id := _entry(call.hass).data.get(CONF_AI_TASK_ENTITY):
         takes = capabilities_of(call.hass.states.get(entity_id)) or Capabilities(schema=True, images=False)
         return {"messages": await call.hass.async_add_executor_job(preview_task, brief.case, brief.pictures, takes)}
-    able = runtime.model_watch.model.capabilities if runtime.model_watch else Capabilities(schema=True, images=True)
-    pictures = brief.pictures if able.images else []
-    messages: list[Any] = await call.hass.async_add_executor_job(preview, brief.case, pictures)
+    model = runtime.model_watch.model if runtime.model_watch else None
+    able = model.capabilities if model else Capabilities(schema=True, images=True)
+    window = model.window if model else Window()
+    asked = await call.hass.async_add_executor_job(question, brief.case, brief.pictures, able, window)
+    messages: list[Any] = await call.hass.async_add_executor_job(preview, asked.case, asked.pictures)
     if not able.schema:
         messages = with_schema(messages, SCHEMA)
     return {"messages": messages}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 import json
 import os
@@ -47,6 +48,19 @@ def jpeg() -> bytes:
 @pytest.fixture(scope="session")
 def llama_address() -> Iterator[str]:
     """Start the real llama.cpp server once for all tests."""
+    with _llama() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def small_llama_address() -> Iterator[str]:
+    """Start another one whose context is 4096 tokens for each of its two slots."""
+    with _llama("-c", "8192") as address:
+        yield address
+
+
+@contextmanager
+def _llama(*options: str) -> Iterator[str]:
     if not LLAMA_SERVER.exists():
         pytest.skip("no shared/tools/tiny_nemotron beside the checkout")
     with socket.socket() as probe:
@@ -55,7 +69,10 @@ def llama_address() -> Iterator[str]:
     # Its first start makes the model with uv, which Home Assistant brought into this environment.
     environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{Path(sys.executable).parent}"}
     process = subprocess.Popen(
-        [LLAMA_SERVER, str(port), "-t", "1"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [LLAMA_SERVER, str(port), "-t", "1", *options],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait_until_ready(process, f"http://127.0.0.1:{port}")
@@ -84,3 +101,10 @@ async def llama_url(socket_enabled: None, request: pytest.FixtureRequest) -> str
     """Return the real server's address; it starts at the first use, where sockets are allowed."""
     await asyncio.sleep(0)
     return str(request.getfixturevalue("llama_address"))
+
+
+@pytest.fixture
+async def small_llama_url(socket_enabled: None, request: pytest.FixtureRequest) -> str:
+    """Return the address of the real server with the small context."""
+    await asyncio.sleep(0)
+    return str(request.getfixturevalue("small_llama_address"))

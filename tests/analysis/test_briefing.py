@@ -18,6 +18,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.nemotron_security.analysis import briefing, rules
 from custom_components.nemotron_security.analysis.briefing import Briefing, house_then
+from custom_components.nemotron_security.analysis.prompt import messages
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.models import (
     Box,
@@ -37,6 +38,7 @@ from custom_components.nemotron_security.vision.messages import Snapshot
 from tests.house import jpeg
 
 from .cases import case, track
+from .test_keyframes import yard
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 
@@ -80,9 +82,12 @@ class Home:
         verdict = rules.assess(replace(case(seen), camera_name=camera))
         return await self.store.async_start_incident(camera, [seen], started_at=at, assessment=verdict)
 
-    async def picture(self, incident: Incident, track_id: int, second: float, *, width: int = 1280) -> None:
-        buffer = BytesIO()
-        Image.new("RGB", (width, width // 2)).save(buffer, "JPEG")
+    async def picture(
+        self, incident: Incident, track_id: int, second: float, *, width: int = 1280, data: bytes = b""
+    ) -> None:
+        buffer = BytesIO(data)
+        if not data:
+            Image.new("RGB", (width, width // 2)).save(buffer, "JPEG")
         await self.store.async_add_picture(
             incident.id,
             track_id,
@@ -261,3 +266,16 @@ async def test_what_the_house_knows_now_is_not_of_an_old_incident(home: Home) ->
     assert house_then(replace(HOUSE, at=NOW + timedelta(minutes=5)), incident).alarm == "armed_away"
     then = house_then(replace(HOUSE, at=NOW + timedelta(minutes=6)), incident)
     assert then == House(at=NOW)
+
+
+async def test_scene_that_changed_is_shown_and_said(home: Home) -> None:
+    incident = await home.incident()
+    still, opened = yard(), yard(gate_open=True)
+    for number in range(8):
+        await home.picture(incident, number, 5 * number, data=opened if number == 2 else still)
+    brief = await home.briefing.async_brief(incident, HOUSE)
+    shown = [(round((picture.captured_at - NOW).total_seconds()), picture.moment) for picture in brief.pictures]
+    assert len(shown) == 4
+    assert (10, "scene change") in shown
+    captions = [part["text"] for part in messages(brief.case, brief.pictures)[1]["content"] if part["type"] == "text"]
+    assert any(", scene change, of: " in caption for caption in captions)

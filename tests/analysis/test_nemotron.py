@@ -10,7 +10,13 @@ import socket
 from aiohttp import ClientSession, ClientTimeout, web
 import pytest
 
-from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, Capabilities, KeyFrame
+from custom_components.nemotron_security.analysis import (
+    AnalysisError,
+    AnalysisProblem,
+    Capabilities,
+    KeyFrame,
+    TooLongError,
+)
 from custom_components.nemotron_security.analysis.chat import LARGEST_ANSWER, ChatModel, ChatServer
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 
@@ -328,6 +334,8 @@ class TestRealServer:
 
     async def test_prompt_that_is_too_long(self, session: ClientSession, llama_url: str) -> None:
         model = ChatModel(ChatServer(session, llama_url), "nvidia/nemotron-tiny", ABLE)
-        with pytest.raises(AnalysisError) as error:
+        with pytest.raises(TooLongError) as error:
             await model.async_ask(lambda: [{"role": "user", "content": "word " * 60_000}])
-        assert error.value.kind is AnalysisProblem.BAD_REQUEST
+        assert error.value.kind is AnalysisProblem.TOO_LONG
+        assert error.value.context_length == 8192  # of one of its two slots
+        assert (error.value.tokens or 0) > 60_000

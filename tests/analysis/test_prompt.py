@@ -116,7 +116,7 @@ def test_way_through_the_picture() -> None:
     subject = replace(case(), ways={1: Way(first=first, closest=closest)})
     assert facts(subject).splitlines()[3] == (
         f"{PERSON}; first at the centre right of the picture, 10% of its height, closest at 12:00:04 with 100% of its "
-        "height; went 84% of its width to the left"
+        "height; went 84% of its width to the left in 12 s"
     )
 
 
@@ -124,7 +124,7 @@ def test_one_who_left_is_at_the_border() -> None:
     subject = case(track(box=Box(1500, 300, 1560, 372)))
     told = facts(replace(subject, ways={1: Way(first=detection(0, Box(0, 300, 64, 372)), closest=detection(1, BOX))}))
     assert "last at the centre right of the picture" in told
-    assert told.splitlines()[3].endswith("went 98% of its width to the right")
+    assert told.splitlines()[3].endswith("went 98% of its width to the right in 12 s")
 
 
 BOX = Box(0, 0, 100, 100)

@@ -362,7 +362,7 @@ async def test_two_hundred_are_judged_once_each_by_four_at_a_time(restart: Resta
     scene = await restart(replace(PLAIN, concurrency=4, calls_per_hour=1000))
 
     async def think(number: int) -> int:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)  # long enough for a busy machine to begin the others
         return number % 100
 
     scene.analyzer.respond = think

@@ -19,6 +19,7 @@ __all__ = [
     "KeyFrame",
     "PastFeedback",
     "Place",
+    "TooLongError",
     "Way",
 ]
 
@@ -94,6 +95,8 @@ class Case:
     """What a model may be told."""
     floors: frozenset[Floor] = frozenset(Floor)
     """The lowest scores that hold."""
+    more_tracks: int = 0
+    """How many took part besides the tracks, which a model is not told of one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class KeyFrame:
     height: int = 0
     """Pixels; 0 when nobody measured them."""
     moment: str = ""
-    """Why it was chosen: `first sight`, `closest`, `last view`, or nothing of these."""
+    """Why it was chosen: `first sight`, `closest`, `last view`, `scene change`, or nothing of these."""
     picture_id: int | None = None
     """Its row in the store, which may keep it in a larger size; null when there is none."""
 
@@ -153,7 +156,9 @@ class AnalysisProblem(StrEnum):
     BAD_ANSWER = "bad_answer"
     """The server answered, but not with an assessment."""
     BAD_REQUEST = "bad_request"
-    """The server refuses what was asked: a picture for a model without eyes, too long a prompt."""
+    """The server refuses what was asked, as a picture for a model without eyes."""
+    TOO_LONG = "too_long"
+    """The server refuses what was asked because the model's context does not hold it."""
     SERVER_ERROR = "server_error"
 
 
@@ -166,6 +171,16 @@ class AnalysisError(Exception):
         self.kind = kind
         self.detail = detail
         self.retry_after = retry_after
+
+
+class TooLongError(AnalysisError):
+    """What was asked does not fit into the model's context."""
+
+    def __init__(self, detail: str = "", *, tokens: int | None = None, context_length: int | None = None) -> None:
+        """Keep how many tokens the question had and how many there may be, as far as the server tells."""
+        super().__init__(AnalysisProblem.TOO_LONG, detail)
+        self.tokens = tokens
+        self.context_length = context_length
 
 
 class Analyzer(Protocol):

@@ -10,18 +10,18 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 import contextlib
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 import logging
 import math
 import random
-import time
 from typing import Final, NamedTuple, Protocol
 
 from ..models import Assessment, Backlog, House, Incident, Judgement
 from ..store import Store, StoreError
 from . import AnalysisError, AnalysisProblem, Analyzer, Brief, rules
 from .breaker import JITTER, Breaker, BreakerState
+from .budget import HOUR, Budget, Clock as PlainClock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ STORE_RETRY: Final = 5.0
 """Seconds after which a database that fails is asked again."""
 LONGEST_SLEEP: Final = 600.0
 """Seconds after which the queue is looked at in any case: something may have got old, or the clock been set."""
-HOUR: Final = 3600.0
 GIVEN_UP_AT_ONCE: Final = 20
 """Incidents that waited too long; so many are left to the rules before others get their turn."""
 GIVE_UP_PAUSE: Final = 1.0
@@ -46,6 +45,8 @@ _AWAY: Final = _SET_UP | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMI
 """Trouble of the server, which would meet any incident."""
 _OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
 """Trouble that an incident itself may cause again and again."""
+_FOR_GOOD: Final = frozenset({AnalysisProblem.BAD_REQUEST, AnalysisProblem.TOO_LONG})
+"""Trouble that the same question meets whenever it is asked."""
 
 type Work = Callable[[], Coroutine[None, None, None]]
 
@@ -79,16 +80,8 @@ class AnalystLimits:
     """After an incident's last sight; what was not judged by then is left to the rules."""
 
 
-class Clock:
+class Clock(PlainClock):
     """The machine's time."""
-
-    def now(self) -> datetime:
-        """Return the time of the day, aware."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-        return time.monotonic()
 
     async def async_wait(self, event: asyncio.Event, seconds: float) -> None:
         """Wait for the event, for so many seconds at most."""
@@ -142,6 +135,7 @@ class Analyst:
         *,
         limits: AnalystLimits = AnalystLimits(),
         clock: Clock = Clock(),  # noqa: B008  it has no state
+        budget: Budget | None = None,
         on_problem: Callable[[AnalysisProblem | None], None] = lambda _: None,
         on_breaker: Callable[[BreakerState], None] = lambda _: None,
     ) -> None:
@@ -155,6 +149,7 @@ class Analyst:
             briefs: gives what there is to judge an incident by.
             limits: the pace.
             clock: the time.
+            budget: counts the calls of this analyst and of others that ask the same model; null for one of its own.
             on_problem: is told when the analyzer begins to fail, and why; null when it works again.
             on_breaker: is told every new state of the circuit breaker.
         """
@@ -176,9 +171,9 @@ class Analyst:
         self._news: deque[_News] = deque()
         self._changed = asyncio.Event()
         self._running: dict[int, asyncio.Task[None]] = {}
-        self._called_at: deque[float] = deque()
-        """Times of the monotonic clock, of the last hour; likewise of each camera."""
+        self._budget = budget or Budget(clock)
         self._camera_called_at: dict[str, float] = {}
+        """Times of the monotonic clock."""
         self._started_at = clock.now()
         self._task: asyncio.Task[None] | None = None
 
@@ -251,8 +246,7 @@ class Analyst:
         """Find again what a crash interrupted, and the calls that are still within the budget's hour."""
         now = self._clock.now()
         await self._store.async_resume_judgements(now)
-        called_at = await self._store.async_assessed_since(now - timedelta(seconds=HOUR))
-        self._called_at.extend(self._clock.monotonic() - (now - at).total_seconds() for at in called_at if at <= now)
+        self._budget.add_verdicts(await self._store.async_assessed_since(now - timedelta(seconds=HOUR)))
 
     async def _async_queue_news(self) -> None:
         while self._news:
@@ -285,7 +279,7 @@ class Analyst:
             )
             if judgement is None:
                 return await self._async_next_in(cooling)
-            self._called_at.append(now)
+            self._budget.note()
             self._camera_called_at[judgement.incident.camera_id] = now
             trial = self._breaker.state is BreakerState.HALF_OPEN
             self._begin(judgement, partial(self._async_judge, judgement, trial=trial))
@@ -299,11 +293,7 @@ class Analyst:
         most = 1 if self._breaker.state is BreakerState.HALF_OPEN else self._limits.concurrency
         if len(self._running) >= most:
             return math.inf
-        while self._called_at and self._called_at[0] <= now - HOUR:
-            self._called_at.popleft()
-        if len(self._called_at) >= self._limits.calls_per_hour:
-            return self._called_at[-self._limits.calls_per_hour] + HOUR - now
-        return 0
+        return self._budget.pause(self._limits.calls_per_hour)
 
     def _cooling(self) -> dict[str, float]:
         """Return the cameras that must not be asked about yet, and for how many seconds."""
@@ -399,7 +389,7 @@ class Analyst:
             self._breaker.answered()
         tries = judgement.tries + 1 if err.kind in _OWN and not trial else judgement.tries
         _LOGGER.debug("Incident %s was not judged (own failures: %s): %s", judgement.incident.id, tries, err)
-        if err.kind is AnalysisProblem.BAD_REQUEST or tries >= self._limits.tries:
+        if err.kind in _FOR_GOOD or tries >= self._limits.tries:
             self._tell_problem(err.kind)
             await self._async_give_up(judgement, err.kind)
             return
@@ -458,6 +448,7 @@ _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.RATE_LIMITED: "its server was asked too often",
     AnalysisProblem.BAD_ANSWER: "its answer could not be used",
     AnalysisProblem.BAD_REQUEST: "its server refused the question",
+    AnalysisProblem.TOO_LONG: "its context is too small for the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
     OUR_FAULT: "an error of this integration, which the log describes",
 }

@@ -45,7 +45,7 @@ from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
-from .keyframes import Chosen, choose, scaled
+from .keyframes import Chosen, choose, scaled, to_compare
 from .rules import importance
 
 _LOGGER = logging.getLogger(__name__)
@@ -195,8 +195,13 @@ class Briefing:
             main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at))
             if last := await self._async_last_view(incident, main):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
-        chosen = choose(pictures, matters, most)
-        jpegs = await self._store.async_read_pictures([choice.picture.id for choice in chosen])
+        compared = [picture.id for picture in to_compare(pictures, matters, most)]
+        read = zip(compared, await self._store.async_read_pictures(compared), strict=True)
+        jpegs = {picture_id: jpeg for picture_id, jpeg in read if jpeg is not None}
+        chosen = await asyncio.to_thread(choose, pictures, matters, most, jpegs)
+        if missing := [choice.picture.id for choice in chosen if choice.picture.id not in compared]:
+            found = zip(missing, await self._store.async_read_pictures(missing), strict=True)
+            jpegs |= {picture_id: jpeg for picture_id, jpeg in found if jpeg is not None}
         return await asyncio.to_thread(lambda: list(_key_frames(chosen, jpegs)))
 
     async def _async_last_view(self, incident: Incident, track: Track) -> Picture | None:
@@ -226,13 +231,11 @@ class Briefing:
             return None
 
 
-def _key_frames(chosen: Sequence[Chosen], jpegs: Sequence[bytes | None]) -> Iterator[KeyFrame]:
-    """Yield the chosen pictures that are there, as large as a model takes them. Not for the event loop."""
-    for (picture, moment), jpeg in zip(chosen, jpegs, strict=True):
-        if jpeg is None:
-            continue
-        with contextlib.suppress(OSError):
-            fitting = scaled(jpeg)
+def _key_frames(chosen: Sequence[Chosen], jpegs: Mapping[int, bytes]) -> Iterator[KeyFrame]:
+    """Yield the chosen pictures that are there, no larger than any model takes them. Not for the event loop."""
+    for picture, moment in chosen:
+        with contextlib.suppress(KeyError, OSError):
+            fitting = scaled(jpegs[picture.id])
             yield KeyFrame(
                 track_id=picture.track_id,
                 captured_at=picture.captured_at,

@@ -8,15 +8,16 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 import json
+import re
 from typing import Any, Final, NamedTuple
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from homeassistant.helpers.json import json_bytes
 
-from . import AnalysisError, AnalysisProblem, Capabilities
+from . import AnalysisError, AnalysisProblem, Capabilities, TooLongError
 from .schema import in_words
+from .window import Window, answer_tokens
 
-ANSWER_TOKENS: Final = 2048
 ANSWER_TIME: Final = ClientTimeout(total=120, sock_connect=10)
 LIST_TIME: Final = ClientTimeout(total=10)
 LARGEST_ANSWER: Final = 128 * 1024
@@ -26,6 +27,8 @@ LARGEST_LIST: Final = 1024 * 1024
 LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
 DETAIL_LENGTH: Final = 200
+LONGEST_REFUSAL: Final = 2000
+"""Characters of what a server says that are looked at."""
 
 type Message = dict[str, Any]
 """As the API has it: a role, and a text or a list of texts and pictures."""
@@ -39,6 +42,28 @@ _PROBLEMS: Final = {
 }
 # Where the servers say how many tokens a model takes: vLLM, SGLang and NIM; others.
 _CONTEXT_KEYS: Final = ("max_model_len", "context_length", "context_window", "max_context_length")
+
+
+# What servers say of a question that is too long, and how they name its length and the context's: vLLM and NIM,
+# SGLang, TensorRT-LLM, llama.cpp, LM Studio, Ollama, OpenAI.
+_TOO_LONG: Final = re.compile(
+    r"context.?(?:length|size|window)|(?:maximum|max)[ _](?:model[ _])?(?:length|len)\b|max_(?:seq_len|num_tokens)|"
+    r"n_ctx|prompt.{0,40}too long|too many tokens",
+    re.IGNORECASE,
+)
+_CONTEXT: Final = re.compile(
+    r"(?:context (?:length|size|window)|max_model_len|model length|n_ctx)\D{0,20}?(\d{3,7})\b", re.IGNORECASE
+)
+_TOKENS: Final = re.compile(
+    r"\b(\d{3,7})(?: tokens?)? in the messages|(?:prompt|input|request) \((?:total )?(?:length )?(\d{3,7})|"
+    r"\b(\d{3,7}) input tokens|keep the first (\d{3,7}) tokens|n_keep: (\d{3,7})",
+    re.IGNORECASE,
+)
+_TOO_LONG_STATUSES: Final = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+}
 
 
 class OfferedModel(NamedTuple):
@@ -56,6 +81,8 @@ class Completion:
     text: str
     finished: bool
     """Whether the model came to its end, or to the bound of its answer."""
+    prompt_tokens: int | None = None
+    """How many tokens the question had, if the server tells."""
 
 
 class ChatServer:
@@ -69,6 +96,7 @@ class ChatServer:
         *,
         answer_time: ClientTimeout = ANSWER_TIME,
         list_time: ClientTimeout = LIST_TIME,
+        on_call: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -78,7 +106,9 @@ class ChatServer:
             api_key: sent as bearer token; never logged.
             answer_time: how long a model may take, whole and to connect.
             list_time: how long the list of models may take.
+            on_call: is told before each question to a model; the list is none.
         """
+        self._on_call = on_call
         self._session = session
         self._base = _base(url)
         self._key = (api_key or "").strip()
@@ -111,6 +141,7 @@ class ChatServer:
             AnalysisError: no answer could be had.
         """
         body = await asyncio.to_thread(lambda: _encoded(request()))
+        self._on_call()
         return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time))
 
     async def _async_request(self, method: str, path: str, body: bytes | None, limits: ClientTimeout) -> dict[str, Any]:
@@ -131,7 +162,10 @@ class ChatServer:
             raise AnalysisError(AnalysisProblem.UNREACHABLE, type(err).__name__) from None
         answer = _json(content)
         if status != HTTPStatus.OK:
-            raise AnalysisError(_problem(status), self._detail(status, answer), retry_after=retry_after)
+            detail = self._detail(status, answer)
+            if (error := _too_long(status, answer, detail)) is not None:
+                raise error
+            raise AnalysisError(_problem(status), detail, retry_after=retry_after)
         if not isinstance(answer, dict):
             raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object")
         return answer
@@ -140,9 +174,7 @@ class ChatServer:
         """Return what the server says is wrong, without our key, which some servers repeat."""
         if _problem(status) is AnalysisProblem.UNAUTHORIZED:
             return f"HTTP {status}"
-        error = answer.get("error", answer.get("message")) if isinstance(answer, dict) else None
-        words = error.get("message") if isinstance(error, dict) else error
-        if not isinstance(words, str):
+        if not (words := _words(answer)):
             return f"HTTP {status}"
         if self._key:
             words = words.replace(self._key, "***")
@@ -155,9 +187,16 @@ class ChatModel:
     def __init__(self, server: ChatServer, name: str, capabilities: Capabilities | None = None) -> None:
         """Name the model; without capabilities it is asked for nothing but text, with nothing but text."""
         self._server = server
+        self._window = Window()
         self.name = name
         self.capabilities = capabilities or Capabilities()
         """As it was tried last: another trial may replace them while the model is in use."""
+
+    @property
+    def window(self) -> Window:
+        """What is known of how much it takes. On the event loop only."""
+        self._window.follow(self.capabilities.context_length)
+        return self._window
 
     async def async_ask(
         self, messages: Callable[[], list[Message]], schema: Mapping[str, Any] | None = None
@@ -172,14 +211,15 @@ class ChatModel:
         Raises:
             AnalysisError: no answer could be had.
         """
-        return await self._server.async_complete(lambda: self._request(messages(), schema))
+        most = answer_tokens(self.window.context_length)
+        return await self._server.async_complete(lambda: self._request(messages(), schema, most))
 
-    def _request(self, messages: list[Message], schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _request(self, messages: list[Message], schema: Mapping[str, Any] | None, most: int) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.name,
             "messages": messages,
             "temperature": 0,
-            "max_tokens": ANSWER_TOKENS,
+            "max_tokens": most,
         }
         if schema is None:
             return request
@@ -249,6 +289,41 @@ def _problem(status: int) -> AnalysisProblem:
     return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
 
 
+def _words(answer: object) -> str:
+    """Return what a server says is wrong; empty if that is not understood."""
+    if not isinstance(answer, dict):
+        return ""
+    error = answer.get("error", answer.get("message", answer.get("detail")))
+    words = error.get("message") if isinstance(error, dict) else error
+    return words if isinstance(words, str) else ""
+
+
+def _too_long(status: int, answer: object, detail: str) -> TooLongError | None:
+    """Return the error that a server means which refuses a question for its length; null if it means another one."""
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
+        return TooLongError(detail)
+    if status not in _TOO_LONG_STATUSES or not isinstance(answer, dict):
+        return None
+    error = answer.get("error")
+    members = error if isinstance(error, dict) else answer
+    words = _words(answer)[:LONGEST_REFUSAL]
+    if not _TOO_LONG.search(f"{members.get('type')} {members.get('code')} {words}"):
+        return None
+    told = _TOKENS.search(words)
+    return TooLongError(
+        detail,
+        tokens=_count(members.get("n_prompt_tokens"), next(filter(None, told.groups()), None) if told else None),
+        context_length=_count(members.get("n_ctx"), found[1] if (found := _CONTEXT.search(words)) else None),
+    )
+
+
+def _count(member: object, words: str | None) -> int | None:
+    """Return a number that an answer tells by itself (llama.cpp), or in words."""
+    if type(member) is int and member > 0:
+        return member
+    return int(words) if words else None
+
+
 def _retry_after(response: ClientResponse) -> float | None:
     """Return the seconds that the server asks us to wait: given as such or as a date."""
     wish = response.headers.get("Retry-After", "")
@@ -266,8 +341,10 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
     try:
         choice = answer["choices"][0]
         text, reason = choice["message"]["content"], choice.get("finish_reason")
+        usage = answer.get("usage")
     except KeyError, IndexError, TypeError, AttributeError:
         raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no choice") from None
     if isinstance(text, str):
-        return Completion(text, reason != "length")
+        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        return Completion(text, reason != "length", counted if type(counted) is int and counted > 0 else None)
     raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off" if reason == "length" else "no text")

@@ -75,14 +75,34 @@ class HouseWatch:
     A state's own `last_changed` will not do: it is news after every restart, and when a sensor comes back.
     """
 
-    def __init__(self, hass: HomeAssistant, options: Callable[[], Mapping[str, Any]]) -> None:
-        """Prepare; `options` gives the entry's options as they are now."""
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        options: Callable[[], Mapping[str, Any]],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            hass: Home Assistant.
+            options: gives the entry's options as they are now.
+            on_change: is told when `as_data` changed, so that somebody keeps it.
+        """
         self._hass = hass
         self._options = options
+        self._on_change = on_change
         self._changed: dict[str, datetime] = {}
         self._guarded = False
         """Whether the alarm is armed as by people who left or sleep, also while its entry delay or siren runs."""
         self._forced_entry = False
+
+    def as_data(self) -> dict[str, Any]:
+        """Return what a restart must not undo, as JSON can keep it."""
+        return {"guarded": self._guarded, "forced_entry": self._forced_entry}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Take what `as_data` gave before a restart. Should the alarm be disarmed by now, that ends it all the same."""
+        self._guarded, self._forced_entry = data.get("guarded") is True, data.get("forced_entry") is True
 
     @callback
     def async_start(self) -> CALLBACK_TYPE:
@@ -101,16 +121,21 @@ class HouseWatch:
         if after.domain != BINARY_SENSOR_DOMAIN or _is_opening(after):
             self._changed[after.entity_id] = after.last_changed
         if self._guarded and _is_opening(after) and after.domain == BINARY_SENSOR_DOMAIN and _is_open(after):
-            self._forced_entry = True
+            self._take(guarded=True, forced_entry=True)
 
     def _follow_alarm(self) -> None:
         """Notice that the alarm was armed or disarmed; while its state is not known, nothing has changed."""
         if (panel := self._alarm()) is None:
             return
-        if panel.state not in _INTERRUPTIONS:
-            self._guarded = panel.state in GUARDED
-        if panel.state == AlarmControlPanelState.DISARMED:
-            self._forced_entry = False
+        self._take(
+            guarded=self._guarded if panel.state in _INTERRUPTIONS else panel.state in GUARDED,
+            forced_entry=self._forced_entry and panel.state != AlarmControlPanelState.DISARMED,
+        )
+
+    def _take(self, *, guarded: bool, forced_entry: bool) -> None:
+        if (guarded, forced_entry) != (self._guarded, self._forced_entry):
+            self._guarded, self._forced_entry = guarded, forced_entry
+            self._on_change()
 
     @callback
     def read(self) -> House:

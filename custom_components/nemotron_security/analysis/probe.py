@@ -1,6 +1,7 @@
 """Tries what a model can do, instead of guessing it from its name."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 import io
 import re
@@ -33,6 +34,7 @@ class ModelProblem(StrEnum):
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"
     SCHEMA_LOST = "model_schema_lost"
+    CONTEXT_LOST = "model_context_lost"
     TASK_GONE = "model_task_gone"
 
 
@@ -70,23 +72,24 @@ async def async_probe(server: ChatServer, model: OfferedModel) -> Capabilities:
     Raises:
         AnalysisError: it does not answer at all.
     """
-    schema = await _async_holds_schema(server, model.name)
-    images = await _async_sees(ChatModel(server, model.name, Capabilities(schema=schema)))
-    return Capabilities(schema=schema, images=images, context_length=model.context_length)
+    schema = await _async_holds_schema(server, model)
+    able = Capabilities(schema=schema, context_length=model.context_length)
+    return replace(able, images=await _async_sees(ChatModel(server, model.name, able)))
 
 
-async def _async_holds_schema(server: ChatServer, name: str) -> bool:
+async def _async_holds_schema(server: ChatServer, model: OfferedModel) -> bool:
     """Ask for something, with a schema that allows only something else: what obeys the schema was held to it."""
     word = secrets.token_hex(4)
     schema = _schema("word", {"type": "string", "enum": [word]})
     question: list[Message] = [{"role": "user", "content": "Greet me in one word."}]
+    able = Capabilities(context_length=model.context_length)
     try:
-        answer = await ChatModel(server, name, Capabilities(schema=True)).async_ask(lambda: question, schema)
+        answer = await ChatModel(server, model.name, replace(able, schema=True)).async_ask(lambda: question, schema)
     except AnalysisError as err:
-        if err.kind not in {AnalysisProblem.BAD_REQUEST, AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER}:
+        if err.kind in _NOT_ABOUT_THE_MODEL or err.kind is AnalysisProblem.MODEL_NOT_FOUND:
             raise
         # Whether it refuses the schema or every question shows without one.
-        await ChatModel(server, name).async_ask(lambda: question)
+        await ChatModel(server, model.name, able).async_ask(lambda: question)
         return False
     return any(item.get("word") == word for item in objects(without_thoughts(answer.text)))
 

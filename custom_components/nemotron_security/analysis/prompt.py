@@ -99,8 +99,8 @@ def _lines(case: Case) -> Iterator[str]:
     yield "Detected objects:" if case.tracks else "Detected objects: none so far"
     for track in case.tracks[:MOST_TRACKS]:
         yield f"- {_track(track, zone)}{_way(track, case.ways.get(track.track_id), zone)}"
-    if len(case.tracks) > MOST_TRACKS:
-        yield f"- and {len(case.tracks) - MOST_TRACKS} more"
+    if more := max(0, len(case.tracks) - MOST_TRACKS) + case.more_tracks:
+        yield f"- and {more} more"
     yield "The house:"
     for line in _house(case):
         yield f"- {line}"
@@ -139,9 +139,10 @@ def _way(track: Track, way: Way | None, zone: datetime) -> str:
         return ""
     across = _across(track) - _across(way.first)
     closest = way.closest.box.height / max(1, way.closest.frame_height)
+    seconds = max(0.0, (track.last_seen_at - way.first.detected_at).total_seconds())
     return (
         f"; first at {_place(way.first)}, closest at {_clock(way.closest.detected_at, zone)} with {closest:.0%} of its "
-        f"height; went {abs(across):.0%} of its width to the {'right' if across > 0 else 'left'}"
+        f"height; went {abs(across):.0%} of its width to the {'right' if across > 0 else 'left'} in {seconds:.0f} s"
     )
 
 
