@@ -1,9 +1,9 @@
 """What regions are worth: small people in 1080p pictures, found by a model whose input is 320 pixels wide.
 
-People of 30 to 60 pixels' height walk through a wide yard that is rendered in 1920x1080 (kept in .cache/scenes), 5 frames
-a second. The same footage goes twice through the worker's own pipeline, motion gate and tracker included: once as it is,
-so that the detector looks at regions around what moves, and once with the whole frame in their place. Nothing is told to
-it but the pixels.
+People of 30 to 60 pixels' height walk through a wide yard that is rendered in 1920x1080 (kept in .cache/scenes), 5
+frames a second. The same footage goes twice through the worker's own pipeline, motion gate and tracker included: once
+as it is, so that the detector looks at regions around what moves, and once with the whole frame in their place. Nothing
+is told to it but the pixels.
 
 Recall is the share of all people in all frames that have a track which was seen in that very frame and overlaps them.
 """
@@ -187,7 +187,10 @@ def measure() -> _report.Figures:
         for script in YARDS:
             watch(script, CameraPipeline, loaded, regions)
             watch(script, _WholeFrames, loaded, whole)
-            print(f"{script.name:14} {model.name:24} regions {regions.recall():.3f} whole {whole.recall():.3f}", flush=True)
+            print(
+                f"{script.name:14} {model.name:24} regions {regions.recall():.3f} whole {whole.recall():.3f}",
+                flush=True,
+            )
         loaded.detector.close()
         figures |= {
             f"{name}people": regions.people,

@@ -178,7 +178,8 @@ async def press(hass: HomeAssistant, entry: MockConfigEntry, notification: Servi
 
 
 async def only_incident(entry: MockConfigEntry) -> Incident:
-    (incident,) = await entry.runtime_data.store.async_incidents()
+    found: list[Incident] = await entry.runtime_data.store.async_incidents()
+    (incident,) = found
     return incident
 
 

@@ -272,3 +272,56 @@ async def test_a_model_is_told_what_opened_it(hass: HomeAssistant, entry: MockCo
     assert "none so far" in words
     assert "of: the whole scene" in words
     assert "secret" not in words
+
+
+# --- the flow ---------------------------------------------------------------------------------------------------------
+
+
+async def _to_form(hass: HomeAssistant, entry: MockConfigEntry) -> Any:
+    flows = hass.config_entries.subentries
+    menu = await entry.start_subentry_reconfigure_flow(hass, CAMERA)
+    return await flows.async_configure(menu["flow_id"], {"next_step_id": "outside"})
+
+
+async def test_the_flow_keeps_what_is_chosen_and_all_else(
+    hass: HomeAssistant, entry: MockConfigEntry, sent: list[Command]
+) -> None:
+    before = dict(entry.subentries[CAMERA].data)
+    form = await _to_form(hass, entry)
+    shown = {str(marker): marker.description["suggested_value"] for marker in form["data_schema"].schema}
+    assert shown == {"look_entities": [RADAR], "open_entities": [BELL, BUTTON]}
+    menu = await hass.config_entries.subentries.async_configure(
+        form["flow_id"], {"look_entities": [OTHER, RADAR], "open_entities": []}
+    )
+    assert menu["type"] == "menu"
+    assert entry.subentries[CAMERA].data == {**before, "look_entities": [OTHER, RADAR], "open_entities": []}
+    await hass.async_block_till_done()
+    hass.states.async_set(OTHER, "on")
+    await hass.async_block_till_done()
+    assert len(looks(sent)) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "errors"),
+    [
+        ({"look_entities": ["binary_sensor.gone"], "open_entities": []}, {"look_entities": "signal_not_found"}),
+        ({"look_entities": [BELL, RADAR], "open_entities": [BELL]}, {"look_entities": "in_both_lists"}),
+    ],
+)
+async def test_the_flow_says_what_is_wrong(
+    hass: HomeAssistant, entry: MockConfigEntry, typed: dict[str, list[str]], errors: dict[str, str]
+) -> None:
+    before = dict(entry.subentries[CAMERA].data)
+    form = await _to_form(hass, entry)
+    again: Any = await hass.config_entries.subentries.async_configure(form["flow_id"], typed)
+    assert again["errors"] == errors
+    shown = {str(marker): marker.description["suggested_value"] for marker in again["data_schema"].schema}
+    assert shown == typed
+    assert entry.subentries[CAMERA].data == before
+
+
+async def test_an_entity_that_is_gone_for_now_can_stay(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    hass.states.async_remove(RADAR)
+    form = await _to_form(hass, entry)
+    typed = {"look_entities": [RADAR], "open_entities": [BELL, BUTTON]}
+    assert (await hass.config_entries.subentries.async_configure(form["flow_id"], typed))["type"] == "menu"

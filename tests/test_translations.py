@@ -215,6 +215,7 @@ FORMS = {
         for kind in zone_checks.ShapeKind
     },
     ("camera", "opening_zones"): {const.CONF_OPENING_ZONES},
+    ("camera", "outside"): schema_keys(camera_flow.OUTSIDE_SCHEMA),
     **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
 }
 # Steps that ask for nothing themselves.

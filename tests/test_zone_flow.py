@@ -101,7 +101,7 @@ def camera(entry: MockConfigEntry) -> Mapping[str, Any]:
 
 async def test_menu_says_what_there_is(hass: HomeAssistant) -> None:
     result = await start(hass, await set_up(hass, FULL))
-    assert result["menu_options"] == ["source", "draw", "zones", "lines", "masks", "opening_zones", "finish"]
+    assert result["menu_options"] == ["source", "draw", "zones", "lines", "masks", "opening_zones", "outside", "finish"]
     shown = result["description_placeholders"]
     assert shown.items() >= {"camera": "Front door", "zones": "1", "lines": "1", "masks": "1"}.items()
     assert shown["picture"].startswith(f"![](/api/{DOMAIN}/zone_pictures/{result['flow_id']}/1?authSig=")

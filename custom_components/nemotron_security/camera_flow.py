@@ -41,7 +41,9 @@ from .const import (
     CONF_FILE_PATH,
     CONF_FPS,
     CONF_LABELS,
+    CONF_LOOK_ENTITIES,
     CONF_NOTE,
+    CONF_OPEN_ENTITIES,
     CONF_SOURCE,
     CONF_STREAM_URL,
     CONF_VIEW,
@@ -54,6 +56,7 @@ from .const import (
 )
 from .forms import async_docs_url, select
 from .models import CameraView
+from .outside import TRIGGER_DOMAINS
 from .zone_checks import unwatched_shapes
 from .zone_flow import ZoneSteps
 
@@ -95,6 +98,14 @@ CAMERA_FIELDS = {
     vol.Optional(CONF_NOTE): TextSelector(TextSelectorConfig(multiline=True)),
     vol.Optional(SECTION_ADVANCED): section(ADVANCED_SCHEMA, {"collapsed": True}),
 }
+OUTSIDE_SCHEMA = vol.Schema(
+    {
+        vol.Optional(name, default=list): EntitySelector(
+            EntitySelectorConfig(filter=[{"domain": list(TRIGGER_DOMAINS)}], multiple=True)
+        )
+        for name in (CONF_LOOK_ENTITIES, CONF_OPEN_ENTITIES)
+    }
+)
 FORM_FIELDS = {
     *(CONF_SOURCE, *LOCATION_FIELDS.values(), CONF_LABELS, CONF_DETECT, CONF_VIEW, CONF_NOTE),
     *(CONF_CONFIDENCE, CONF_FPS),
@@ -104,6 +115,8 @@ FORM_FIELDS = {
 
 class CameraSubentryFlow(ZoneSteps):
     """Add or change one camera. The running system follows without a reload."""
+
+    OTHER_STEPS = ("outside",)
 
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask what kind of source the new camera is."""
@@ -116,6 +129,28 @@ class CameraSubentryFlow(ZoneSteps):
     async def async_step_source(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask what kind of source the camera is from now on."""
         return await self._async_ask_source("source", user_input)
+
+    async def async_step_outside(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
+        """Ask what else in the house lets the detector look, or opens an incident."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            look, open_ = user_input[CONF_LOOK_ENTITIES], user_input[CONF_OPEN_ENTITIES]
+            errors = {
+                name: "signal_not_found"
+                for name, chosen in user_input.items()
+                if not all(map(self.hass.states.get, set(chosen) - set(self._present.get(name, ()))))
+            }
+            if not set(look).isdisjoint(open_):
+                errors[CONF_LOOK_ENTITIES] = "in_both_lists"
+            if not errors:
+                self.hass.config_entries.async_update_subentry(
+                    self._get_entry(), self._get_reconfigure_subentry(), data={**self._present, **user_input}
+                )
+                return await self.async_show_zone_menu()
+        shown = self._present if user_input is None else user_input
+        return self.async_show_form(
+            step_id="outside", data_schema=self.add_suggested_values_to_schema(OUTSIDE_SCHEMA, shown), errors=errors
+        )
 
     async def async_step_entity(self, user_input: dict[str, Any] | None = None) -> SubentryFlowResult:
         """Ask which of Home Assistant's cameras to watch, and how."""

@@ -27,7 +27,7 @@ MOMENTARY: Final = ("event", "button", "input_button")
 """Domains whose state is the time when something happened last."""
 SWITCHING: Final = ("binary_sensor", "input_boolean", "switch")
 """Domains of which something happens when they go on."""
-DOMAINS: Final = (*SWITCHING, *MOMENTARY)
+TRIGGER_DOMAINS: Final = (*SWITCHING, *MOMENTARY)
 
 
 class Outside:

@@ -76,6 +76,9 @@ DETAILS: dict[ShapeKind, dict[vol.Marker, Any]] = {
 class ZoneSteps(ConfigSubentryFlow):
     """The steps. The flow that has them begins with `async_show_zone_menu`."""
 
+    OTHER_STEPS: tuple[str, ...] = ()
+    """What else its menu offers, after what is done in the picture."""
+
     _editor: ZoneEditor | None = None
     _shape: Shape | None = None
     """What is edited."""
@@ -102,7 +105,7 @@ class ZoneSteps(ConfigSubentryFlow):
         await self._zones.async_look()
         return self.async_show_menu(
             step_id=SOURCE_RECONFIGURE,
-            menu_options=[*steps, "finish"],
+            menu_options=[*steps, *self.OTHER_STEPS, "finish"],
             description_placeholders={
                 "camera": self._zones.title,
                 "picture": self._picture(),
