@@ -28,6 +28,8 @@ let touched = false;           // whether the last pointer was a finger
 
 const most = (kind) => (kind === "line" ? 2 : data.most_points);
 const fewest = (kind) => (kind === "line" ? 2 : 3);
+/* Nobody hits the picture's very border. */
+const snap = (share) => (share < 0.01 ? 0 : share > 0.99 ? 1 : round(share));
 const round = (share) => Math.round(Math.min(1, Math.max(0, share)) * 1e4) / 1e4;
 
 function say(words, wrong = false) {
@@ -74,7 +76,7 @@ function size() {
 
 function place(event) {
   const box = canvas.getBoundingClientRect();
-  return [round((event.clientX - box.left) / box.width), round((event.clientY - box.top) / box.height)];
+  return [snap((event.clientX - box.left) / box.width), snap((event.clientY - box.top) / box.height)];
 }
 
 function make(name, attributes, parent = canvas) {
