@@ -29,7 +29,8 @@ from custom_components.nemotron_security.vision.messages import (
     Source,
     SourceKind,
 )
-from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector
+from custom_components.nemotron_security.vision.motion import Motion
+from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Prepared
 from custom_components.nemotron_security.vision.regions import Region
 from custom_components.nemotron_security.vision.sources import open_source
 from custom_components.nemotron_security.vision.watch import follow
@@ -127,10 +128,9 @@ class _WholeFrames(CameraPipeline):
     """Looks at the whole frame whenever it looks."""
 
     @override
-    def _regions(self, *arguments: object) -> list[Region]:
-        frame = next(argument for argument in arguments if isinstance(argument, Frame))
-        super()._regions(*arguments)  # type: ignore[arg-type]  # what it remembers of it
-        return [Region(0, 0, frame.width, frame.height)]
+    def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, limit: int = 1) -> Prepared:
+        prepared = super().prepare(frame, motion, loaded, limit=limit)
+        return replace(prepared, regions=[Region(0, 0, frame.width, frame.height)], pictures=[frame.rgb()])
 
 
 @dataclass(slots=True)

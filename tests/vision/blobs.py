@@ -19,16 +19,20 @@ SQUARE = 60
 
 
 class BlobDetector:
-    """Finds one bright square a picture, however large the picture is, and calls it a person."""
+    """Finds one bright square a picture, however large the picture is, and calls it a person (or a car)."""
 
-    def __init__(self, score: float = 0.9) -> None:
+    def __init__(self, score: float = 0.9, label: str = "person") -> None:
         self.labels: tuple[str, ...] = ("person", "car")
         self.width = self.height = 320
         self.score = score
         self.looks = 0
+        self.sizes: list[list[tuple[int, int]]] = []
+        """Width and height of the pictures of each look."""
+        self._class = self.labels.index(label)
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         self.looks += 1
+        self.sizes.append([(picture.shape[1], picture.shape[0]) for picture in pictures])
         return [self._detect_one(picture) for picture in pictures]
 
     def close(self) -> None:
@@ -39,7 +43,8 @@ class BlobDetector:
         if len(rows) < 100:
             return Detections.none()
         box = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        return Detections(np.array([box], np.float32), np.array([self.score], np.float32), np.array([0], np.int32))
+        scores, classes = np.array([self.score], np.float32), np.array([self._class], np.int32)
+        return Detections(np.array([box], np.float32), scores, classes)
 
 
 def loaded(score: float = 0.9) -> LoadedDetector:

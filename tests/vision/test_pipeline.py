@@ -10,6 +10,7 @@ import pytest
 from custom_components.nemotron_security.vision.detectors import DetectorError
 from custom_components.nemotron_security.vision.frames import Frame
 from custom_components.nemotron_security.vision.messages import (
+    Box,
     CameraConfig,
     DetectorConfig,
     FrameTracks,
@@ -20,9 +21,10 @@ from custom_components.nemotron_security.vision.messages import (
     SourceKind,
     TrackPicture,
 )
+from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
 from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Stages
 
-from .blobs import SQUARE, BlobDetector, frame, loaded, pixels, walk
+from .blobs import HEIGHT, SQUARE, WIDTH, BlobDetector, frame, loaded, pixels, walk
 
 
 def _config(**changes: object) -> CameraConfig:
@@ -64,22 +66,100 @@ def test_a_track_ends_when_the_object_is_gone() -> None:
     assert not ended[0].tracks
 
 
-def test_an_empty_scene_is_looked_at_once() -> None:
+def test_an_empty_scene_is_looked_at_once_a_minute() -> None:
     detector = BlobDetector()
-    reports = _run(walk(10.0, start=99.0), CameraPipeline(_config(), count(1)), LoadedDetector(detector, 0.5))
-    assert detector.looks == 1
+    looks = []
+    pipeline = CameraPipeline(_config(), count(1))
+    for picture in walk(150.0, start=999.0, fps=5.0):
+        before = detector.looks
+        reports = pipeline.step(picture, LoadedDetector(detector, 0.5))
+        looks += [picture.captured_at] * (detector.looks - before)
+        assert not _of(MotionState, reports)
+    assert looks == pytest.approx([0.2, 60.2, 120.2], abs=0.3)
+    assert detector.sizes == [[(WIDTH, HEIGHT)]] * 3
+
+
+def _looks(detector: BlobDetector, frames: Iterable[Frame]) -> tuple[list[float], list[FrameTracks]]:
+    """Return when the detector looked, and what was reported."""
+    pipeline = CameraPipeline(_config(labels=("person", "car")), count(1))
+    reports = _of(FrameTracks, _run(frames, pipeline, LoadedDetector(detector, 0.5)))
+    return [report.captured_at for report in reports], reports
+
+
+def test_a_person_who_stands_still_is_looked_at_every_other_second() -> None:
+    looks, reports = _looks(BlobDetector(), (frame(number, 200, fps=3.0) for number in range(1, 100 * 3)))
+    assert reports[-1].tracks[0].stationary
+    assert not reports[-1].tracks[0].moved
+    gaps = np.diff([at for at in looks if at > 20])
+    assert 1.9 < min(gaps) <= max(gaps) < 2.5
+
+
+def test_a_parked_car_is_looked_at_more_and_more_seldom() -> None:
+    detector = BlobDetector(label="car")
+    looks, reports = _looks(detector, (frame(number, 200, fps=1.5) for number in range(1, 700 * 3 // 2)))
+    assert {track.track_id for report in reports for track in report.tracks} == {1}
+    assert reports[-1].tracks[0].stationary
+    gaps = np.diff([at for at in looks if at > 15])
+    assert gaps[0] < 5
+    assert max(gaps) < 31
+    assert np.median(gaps[-10:]) == pytest.approx(30, abs=1)
+    whole = [at for at, sizes in zip(looks, detector.sizes, strict=True) if (WIDTH, HEIGHT) in sizes]
+    assert len(whole) == 3
+    assert np.diff(whole) == pytest.approx([300, 300], abs=31), "now and then the whole frame as well"
+    assert detector.sizes[looks.index(whole[1])] == [(WIDTH, HEIGHT), (320, 320)], "and what is there closely"
+
+
+def test_motion_before_a_parked_car_has_it_looked_at_at_once() -> None:
+    def pictures() -> Iterable[Frame]:
+        for number in range(1, 36 * 5):
+            moving = 320 + 6 * (number - 25 * 5) if 25 * 5 < number < 40 * 5 else None
+            yield _in_front_of_a_car(number, moving)
+
+    looks, reports = _looks(BlobDetector(label="car"), pictures())
+    assert {track.track_id for report in reports for track in report.tracks} == {1}
+    assert not any(track.moved for report in reports for track in report.tracks)
+    gaps = np.diff([at for at in looks if 26 < at < 35])
+    assert max(gaps) < 0.5
+
+
+def test_what_came_unnoticed_is_found() -> None:
+    """A square that appears so slowly that nothing moves, as in the dark or behind a broken stream."""
+
+    def pictures() -> Iterable[Frame]:
+        for number in range(1, 170 * 5):
+            picture = pixels(number, None)
+            picture[120:180, 200:260] += np.uint8(max(0, min(140, (number - 50) // 4)))
+            yield Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), number / 5, number)
+
+    pipeline = CameraPipeline(_config(), count(1))
+    reports = _run(pictures(), pipeline, loaded())
     assert not _of(MotionState, reports)
+    found = [report.captured_at for report in _of(FrameTracks, reports) if report.tracks]
+    shows_at = (50 + 4 * 118) / 5
+    assert shows_at - 2 < found[0] < shows_at + 61
+    (track,) = _of(FrameTracks, reports)[-1].tracks
+    assert track.confirmed
+    assert not track.moved
 
 
-def test_what_stands_still_is_looked_at_every_other_second() -> None:
-    detector = BlobDetector()
-    frames = [frame(number, 200) for number in range(1, 60 * 15)]
-    reports = _run(frames, CameraPipeline(_config(), count(1)), LoadedDetector(detector, 0.5))
-    last = _of(FrameTracks, reports)[-1]
-    assert last.tracks[0].stationary
-    assert not last.tracks[0].moved
-    looks = [report.captured_at for report in _of(FrameTracks, reports) if report.captured_at > 20]
-    assert 1.9 < min(np.diff(looks)) <= max(np.diff(looks)) < 2.5
+def test_more_regions_where_there_is_time() -> None:
+    moving = Motion(tuple(Box(x, y, x + 0.02, y + 0.05) for x in (0.02, 0.9) for y in (0.05, 0.85)), 0.01)
+    detector = loaded()
+    pipeline = CameraPipeline(_config(), count(1))
+    empty = Frame(av.VideoFrame.from_ndarray(pixels(1, None, size=(2560, 1440)), "rgb24"), 1.0, 1)
+    pipeline.look(empty, NO_MOTION, detector)
+    assert len(pipeline.prepare(empty, moving, detector).pictures) == 1
+    prepared = pipeline.prepare(empty, moving, detector, limit=4)
+    assert [picture.shape for picture in prepared.pictures] == [(320, 320, 3)] * 4
+
+
+def test_what_was_prepared_before_the_tracks_were_given_up_is_dropped() -> None:
+    pipeline, detector = CameraPipeline(_config(), count(1)), loaded()
+    picture = frame(1, 200)
+    prepared = pipeline.prepare(picture, NO_MOTION, detector)
+    pipeline.clear()
+    assert pipeline.complete(prepared, detector.detector.detect(prepared.pictures)) == ()
+    assert pipeline.latest is None
 
 
 def _in_front_of_a_car(number: int, moving: int | None) -> Frame:

@@ -43,7 +43,9 @@ _SOURCE_FPS = 15.0
 """Frames a second that are taken from a source: enough for a live picture and for a quick second look."""
 _SNAPSHOT_PATIENCE = 5.0
 _TRACKS_SHOWN = 3.0
-"""Seconds after which the last look's tracks are no longer drawn into live pictures."""
+_STILL_SHOWN = 60.0
+"""Seconds after which the last look's tracks, and those of them that stand still, are no longer drawn into live
+pictures. What stands still is looked at seldom."""
 
 _HIDDEN_SHOWN = 0.5
 """Seconds after which a track that is not seen any more is no longer drawn."""
@@ -375,12 +377,17 @@ def _source_fps(config: CameraConfig) -> float:
 
 def _drawn(latest: FrameTracks | None, frame: Frame) -> tuple[TrackState, ...]:
     """Return the tracks that belong into a live picture."""
-    if latest is None or frame.captured_at - latest.captured_at > _TRACKS_SHOWN:
+    age = math.inf if latest is None else frame.captured_at - latest.captured_at
+    if latest is None or age > _STILL_SHOWN:
         return ()
     if (latest.width, latest.height) != (frame.width, frame.height):
         return ()
     # A box around what is hidden, or has left the picture, looks like a false alarm.
-    return tuple(track for track in latest.tracks if latest.captured_at - track.last_seen_at <= _HIDDEN_SHOWN)
+    return tuple(
+        track
+        for track in latest.tracks
+        if (track.stationary or age <= _TRACKS_SHOWN) and latest.captured_at - track.last_seen_at <= _HIDDEN_SHOWN
+    )
 
 
 def _empty(request: GetSnapshot) -> Snapshot:

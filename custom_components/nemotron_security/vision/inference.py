@@ -47,10 +47,7 @@ class Viewer(Protocol):
         """Go on with what was found in each picture."""
 
     def count_skipped(self) -> None:
-        """Count a frame that was handed in and will never be looked at; from any thread."""
-
-
-type _Look = tuple[Viewer, Prepared]
+        """Count a frame in which something moved and that will never be looked at; from any thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,13 @@ class _Request:
     frame: Frame
     motion: Motion
     since: float
+    counts: bool
+    """Whether something moved in this very frame, so that it counts as skipped if nobody looks at it."""
+
+    @classmethod
+    def of(cls, frame: Frame, motion: Motion) -> _Request:
+        """Begin to wait now."""
+        return cls(frame, motion, time.monotonic(), motion.active or motion.light_change)
 
     def is_urgent(self, now: float) -> bool:
         """Whether something moved, or it has waited for long."""
@@ -75,7 +79,10 @@ class _Request:
             boxes=self.motion.boxes or older.motion.boxes,
             light_change=self.motion.light_change or older.motion.light_change,
         )
-        return _Request(self.frame, motion, older.since)
+        return replace(self, motion=motion, since=older.since)
+
+
+type _Look = tuple[Viewer, _Request, Prepared]
 
 
 class Inference:
@@ -119,18 +126,18 @@ class Inference:
             self._changed.notify()
 
     def submit(self, viewer: Viewer, frame: Frame, motion: Motion) -> None:
-        """Hand in a frame; the camera is told if one of its frames is never looked at."""
-        request = _Request(frame, motion, time.monotonic())
+        """Hand in a frame; the camera is told if one of its frames, in which something moved, is never looked at."""
+        request = _Request.of(frame, motion)
         with self._changed:
             if self._loaded is not None:
                 older = self._waiting.get(viewer)
                 self._waiting[viewer] = request.replacing(older) if older else request
-                skipped = older is not None
+                skipped = older
                 self._changed.notify()
             else:
                 # Without a detector nothing is missed; one that is loaded, or has failed, misses what moves meanwhile.
-                skipped = self._wanted is not None and motion.active
-        if skipped:
+                skipped = request if self._wanted is not None else None
+        if skipped is not None and skipped.counts:
             viewer.count_skipped()
 
     def forget(self, viewer: Viewer) -> None:
@@ -231,14 +238,14 @@ class Inference:
                 prepared = viewer.prepare(request.frame, request.motion, loaded, spare=spare)
             except Exception:
                 _LOGGER.exception("A frame cannot be prepared")
-                viewer.count_skipped()
+                _count_skipped([(viewer, request)])
                 continue
             if prepared is None:
                 continue
             if looks and len(prepared.pictures) > room:
                 self._put_back(viewer, request)
                 break
-            looks.append((viewer, prepared))
+            looks.append((viewer, request, prepared))
             room -= len(prepared.pictures)
         return looks
 
@@ -258,7 +265,7 @@ class Inference:
             newer = self._waiting.get(viewer)
             self._waiting[viewer] = newer.replacing(request) if newer else request
         if newer:
-            viewer.count_skipped()
+            _count_skipped([(viewer, request)])
 
     def _detect(self, looks: Sequence[_Look], loaded: LoadedDetector) -> None:
         """Run the detector once, and hand each camera its part.
@@ -266,7 +273,7 @@ class Inference:
         Raises:
             DetectorError: the detector failed.
         """
-        pictures = [picture for _, prepared in looks for picture in prepared.pictures]
+        pictures = [picture for _, _, prepared in looks for picture in prepared.pictures]
         try:
             found = loaded.detector.detect(pictures)
         except DetectorError:
@@ -280,7 +287,7 @@ class Inference:
                 _LOGGER.exception("A frame cannot be looked at")
                 _count_skipped(looks)
             return
-        for viewer, prepared in looks:
+        for viewer, _, prepared in looks:
             part, found = found[: len(prepared.pictures)], found[len(prepared.pictures) :]
             try:
                 viewer.complete(prepared, part)
@@ -311,14 +318,14 @@ class Inference:
     def _unload(self) -> None:
         with self._changed:
             loaded, self._loaded = self._loaded, None
-            waiting = list(self._waiting)
+            waiting = list(self._waiting.items())
             self._waiting.clear()
-        for viewer in waiting:
-            viewer.count_skipped()
+        _count_skipped(waiting)
         if loaded is not None:
             loaded.detector.close()
 
 
-def _count_skipped(looks: Sequence[_Look]) -> None:
-    for viewer, _ in looks:
-        viewer.count_skipped()
+def _count_skipped(unseen: Sequence[tuple[Viewer, _Request, *tuple[Prepared, ...]]]) -> None:
+    for viewer, request, *_ in unseen:
+        if request.counts:
+            viewer.count_skipped()

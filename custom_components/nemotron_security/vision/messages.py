@@ -287,8 +287,7 @@ class CameraReport:
     width: int = 0
     height: int = 0
     skipped: int = 0
-    """Frames that the detector should have looked at and never did: it was busy, or failed, or was not there yet while
-    something moved."""
+    """Frames in which something moved and that the detector never looked at: it was busy, failed, or not there yet."""
     reconnects: int = 0
     """How often its source showed frames again after it had failed."""
     stalls: int = 0

@@ -17,6 +17,7 @@ from .detections import Detections
 from .detectors import Detector, DetectorError, Picture
 from .frames import Frame
 from .messages import (
+    PERSONS,
     Box,
     CameraConfig,
     DetectorConfig,
@@ -37,7 +38,14 @@ from .zones import ZoneWatch, without_masked
 
 _MOTION_HOLD = 2.0
 _RECHECK = 2.0
-"""Seconds between two looks at objects that stand still where nothing moves."""
+_LONGEST_RECHECK = 30.0
+_RECHECK_SHARE = 0.2
+"""Seconds between two looks at objects that stand still where nothing moves: this share of the time since the last of
+them came to rest, within these bounds. People, who keep an incident going, are looked at as often as at first."""
+_SCAN = 300.0
+_FIRST_SCANS = 60.0
+"""Seconds between two looks at the whole frame though nothing moves, and while nothing is known to be there: something
+may have come unnoticed."""
 _YOUNG = 1.0
 """Seconds that an unconfirmed track is looked at twice as often, so that it soon counts or is forgotten."""
 _BEHIND = 1.5
@@ -174,6 +182,8 @@ class Prepared:
     """What the detector shall look at, a picture a region."""
     labels: tuple[str, ...]
     """The detector's."""
+    still_ones: bool
+    """Whether everything that stands still is among them."""
     tracker: Tracker
     before: tuple[Look, ...]
     """What is to be reported first: earlier tracks had to be given up."""
@@ -201,7 +211,10 @@ class CameraPipeline:
         self._moments = _BestMoments(config.camera_id)
         self._zones = ZoneWatch(config.zones, config.lines)
         self._zones_of = (config.zones, config.lines)
-        self._all_seen_at = -math.inf
+        self._all_seen_at = self._scanned_at = -math.inf
+        self._recheck = _RECHECK
+        self._in_doubt = False
+        """Whether a still object was not found where it should be."""
 
     def notice(self, frame: Frame) -> Glance:
         """Look for motion and decide whether the detector should look at this frame."""
@@ -211,7 +224,7 @@ class CameraPipeline:
         if not config.detect:
             return Glance(due=True, reports=self._gate.close(at))
         motion = self._gate.update(frame, config.masks)
-        wanted = motion.active or motion.light_change or at < self.look_until or _is_look_due(latest, at)
+        wanted = motion.active or motion.light_change or self._is_look_due(at)
         return Glance(due=True, motion=motion if wanted else None, reports=self._gate.state(motion, at))
 
     def lose_sight(self, at: float) -> tuple[Report, ...]:
@@ -239,10 +252,10 @@ class CameraPipeline:
             self._tracker, self._tracker_settings = self._new_tracker(loaded), settings
         model_size = (loaded.detector.width, loaded.detector.height)
         with self._stages.time("regions"):
-            regions = self._regions(motion, frame, model_size, limit)
+            regions, still_ones = self._regions(motion, frame, model_size, limit)
         with self._stages.time("convert"):
             pictures = [frame.crop(Box(*region)) for region in regions]
-        return Prepared(frame, motion, regions, pictures, loaded.detector.labels, self._tracker, before)
+        return Prepared(frame, motion, regions, pictures, loaded.detector.labels, still_ones, self._tracker, before)
 
     def complete(self, prepared: Prepared, found: Sequence[Detections]) -> tuple[Look, ...]:
         """Track what was found in each picture; no look if the tracks were given up meanwhile."""
@@ -260,13 +273,19 @@ class CameraPipeline:
                 looked_at=_covered(prepared.regions, size),
                 unsteady=prepared.motion.light_change,
             )
+        if prepared.still_ones:
+            self._all_seen_at = frame.captured_at
+        if Region(0, 0, *size) in prepared.regions:
+            self._scanned_at = frame.captured_at
+        self._in_doubt = tracker.in_doubt
+        self._recheck = _recheck_interval(live, frame.captured_at - tracker.settled_at)
         return (self._told(frame, live, ended),)
 
     def clear(self) -> tuple[Look, ...]:
         """Give up all tracks; they are reported as ended."""
         tracker, self._tracker = self._tracker, None
         latest, self.latest = self.latest, None
-        self._all_seen_at = -math.inf
+        self._all_seen_at = self._scanned_at = -math.inf
         ended = self._zones.recall(tracker.clear()) if tracker is not None else ()
         moments = self._moments.clear()
         if latest is None or not ended:
@@ -294,25 +313,48 @@ class CameraPipeline:
             watched=self.config.labels,
         )
 
-    def _regions(self, motion: Motion, frame: Frame, model_size: tuple[int, int], limit: int) -> list[Region]:
-        """Choose where to look: where things move or moved, now and then at what stands still, else everywhere."""
+    def _is_look_due(self, at: float) -> bool:
+        """Tell whether the detector should look although nothing moves."""
+        latest = self.latest
+        if latest is None or self._is_scan_due(at):
+            return True
+        if not latest.tracks:
+            return False
+        restless = self._in_doubt or any(not track.stationary for track in latest.tracks)
+        return restless or self._is_recheck_due(at)
+
+    def _is_recheck_due(self, at: float) -> bool:
+        return abs(at - self._all_seen_at) >= self._recheck
+
+    def _is_scan_due(self, at: float) -> bool:
+        known = self.latest is not None and self.latest.tracks
+        return at < self.look_until or abs(at - self._scanned_at) >= (_SCAN if known else _FIRST_SCANS)
+
+    def _regions(
+        self, motion: Motion, frame: Frame, model_size: tuple[int, int], limit: int
+    ) -> tuple[list[Region], bool]:
+        """Choose where to look: where things move or moved, now and then at what stands still, else everywhere.
+
+        Returns:
+            The regions, and whether everything that stands still is in them.
+        """
         areas = _areas(motion, frame)
         size, at = (frame.width, frame.height), frame.captured_at
-        tracks = self.latest.tracks if self.latest is not None else ()
-        with_still_ones = not areas or at - self._all_seen_at >= _RECHECK
-        if with_still_ones:
-            self._all_seen_at = at
-        boxes = [track.box for track in tracks if with_still_ones or not track.stationary]
-        regions = (
-            []
-            if motion.light_change or self.latest is None or (at < self.look_until and not areas)
-            else select_regions(areas, boxes, size, model_size, limit=limit)
-        )
+        whole = Region(0, 0, *size)
+        if motion.light_change or self.latest is None:
+            return [whole], True
+        tracks, scan = self.latest.tracks, self._is_scan_due(at)
+        still_ones = scan or not areas or self._in_doubt or self._is_recheck_due(at)
+        boxes = [track.box for track in tracks if still_ones or not track.stationary]
+        regions = select_regions(areas, boxes, size, model_size, limit=limit)
         # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.
         while cut := find_cut(regions, (track.box for track in tracks), size):
             boxes += cut
             regions = select_regions(areas, boxes, size, model_size, limit=limit)
-        return regions or [Region(0, 0, *size)]
+        # What is small in the whole frame is still looked at closely: else it would be missed there.
+        if scan and whole not in regions:
+            regions = [whole, *regions]
+        return regions or [whole], still_ones
 
     def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:
         """Put the tracks after a look into words."""
@@ -466,14 +508,11 @@ def _is_in_hurry(latest: FrameTracks | None, at: float, fps: float) -> bool:
     return any(not track.confirmed and at - track.first_seen_at < _YOUNG for track in latest.tracks)
 
 
-def _is_look_due(latest: FrameTracks | None, at: float) -> bool:
-    """Tell whether the detector should look although nothing moves."""
-    if latest is None:
-        return True
-    if not latest.tracks:
-        return False
-    restless = any(not track.stationary or track.last_seen_at < latest.captured_at for track in latest.tracks)
-    return restless or abs(at - latest.captured_at) >= _RECHECK
+def _recheck_interval(tracks: Sequence[TrackState], settled_for: float) -> float:
+    """Return after how many seconds what stands still is looked at again, if the last of it did so for so many."""
+    if any(track.confirmed and track.label in PERSONS for track in tracks):
+        return _RECHECK
+    return min(max(_RECHECK, _RECHECK_SHARE * settled_for), _LONGEST_RECHECK)
 
 
 def _standing(tracks: Sequence[TrackState]) -> set[tuple[int, bool]]:

@@ -57,6 +57,14 @@ _JITTER: Final = 3.0
 _MOTION_IOU: Final = 0.3
 _MOTION_HITS: Final = 2
 _LOOKED_AT: Final = 0.8
+_EMPTY_LOOKS: Final = 4
+"""Looks, over the lost time at least, that must show the place of a resting object empty until it is gone."""
+_COVERED: Final = 0.25
+"""Share of a resting object behind something else from which on it need not be seen."""
+_BEHIND_MOTION: Final = 10.0
+"""Seconds for which mere motion, of what no detector knows, hides a resting object."""
+_LIVING_HIDDEN: Final = 30.0
+"""Seconds for which a resting object that is no vehicle is believed to stay behind what hides it."""
 _FORGOTTEN: Final = 10.0
 """Multiple of the lost time after which an unseen track that nobody looks for is forgotten."""
 _UNSTEADY_TIME: Final = 3.0
@@ -90,6 +98,9 @@ class _Tracks:
     hits: _Ints
     motion_hits: _Ints
     misses: _Ints
+    """Looks in vain since it was seen last."""
+    missing_since: _Floats
+    """When the first of them was."""
     first_seen_at: _Floats
     last_seen_at: _Floats
     rest_since: _Floats
@@ -109,6 +120,10 @@ class _Tracks:
         """Return (N,): the side of a square of the same area, in pixels."""
         sizes: _Floats = np.sqrt(np.maximum(self.position[:, 2] * self.position[:, 3], 1.0))
         return sizes
+
+    def resting(self, stationary_time: float) -> _Mask:
+        """Return (N,): which had not left their place for so many seconds when they were last seen."""
+        return self.last_seen_at - self.rest_since >= stationary_time
 
     def rows(self, chosen: _Mask) -> _Tracks:
         """Return the chosen tracks."""
@@ -165,6 +180,8 @@ class Tracker:
         self._tracks = _new_tracks(Detections.none(), 0.0, len(self._labels), next_id)
         self._at: float | None = None
         self._unsteady_until = -math.inf
+        self.in_doubt = False
+        """Whether a resting object was not found in the last look though nothing hides it: look again soon."""
 
     def update(
         self,
@@ -192,12 +209,17 @@ class Tracker:
         self._forget(at)
         self._predict(at)
         seen = self._associate(detections)
-        self._count_misses(seen, looked_at)
+        self._count_misses(seen, detections, looked_at, _as_boxes(motion))
         self._begin(detections, seen, at)
         if unsteady:
             self._unsteady_until = at + _UNSTEADY_TIME
         self._judge(at, _as_boxes(motion))
         return self._report(at)
+
+    @property
+    def settled_at(self) -> float:
+        """When the last of the live objects came to rest or moved; -inf where there is none."""
+        return float(self._tracks.rest_since.max(initial=-math.inf))
 
     def clear(self) -> tuple[TrackState, ...]:
         """Forget every track, for example when the source changed; return them as ended."""
@@ -222,7 +244,8 @@ class Tracker:
 
     def _predict(self, at: float) -> None:
         """Move every track on to the time of this frame."""
-        step = 0.0 if self._at is None else max(0.0, at - self._at)
+        before = at if self._at is None else self._at
+        step = max(0.0, at - before)
         self._at = at
         tracks = self._tracks
         if not len(tracks) or not step:
@@ -231,6 +254,11 @@ class Tracker:
         travel = min(step, _COASTING)
         # A hidden object keeps its size: the trend of its last measurements would soon shrink its box to nothing.
         tracks.velocity[tracks.misses > 0, 2:] = 0.0
+        # What rests stays where it came to rest, however little of it was seen last and however long that is ago.
+        hidden = tracks.resting(self._stationary_time) & (tracks.last_seen_at < before)
+        if hidden.any():
+            tracks.velocity[hidden] = 0.0
+            tracks.position[hidden] = _centred(tracks.rest[hidden])
         tracks.position += tracks.velocity * travel
         np.maximum(tracks.position[:, 2:], 1.0, out=tracks.position[:, 2:])
         tracks.velocity *= lasting
@@ -270,7 +298,8 @@ class Tracker:
         centres = (found[:, :2] + found[:, 2:]) / 2
         offset = centres[None] - tracks.position[:, None, :2]
         distance = np.sqrt(np.einsum("ijk,ijk->ij", offset, offset))
-        unseen = (self._at or 0.0) - tracks.last_seen_at
+        # What rests comes back at its place or not at all: it takes over no other object that comes near.
+        unseen = np.where(tracks.resting(self._stationary_time), 0.0, (self._at or 0.0) - tracks.last_seen_at)
         reach = tracks.sizes() * np.minimum(_GATE + _GATE_SPEED * unseen, _GATE_LIMIT)
         near = distance / reach[:, None]
         cost: _Floats = 0.7 * (1.0 - overlap) + 0.3 * np.minimum(near, 1.0)
@@ -302,13 +331,44 @@ class Tracker:
         tracks.misses[rows] = 0
         tracks.last_seen_at[rows] = self._at
 
-    def _count_misses(self, taken: _Ints, looked_at: Sequence[tuple[float, float, float, float]] | None) -> None:
+    def _count_misses(
+        self,
+        taken: _Ints,
+        detections: Detections,
+        looked_at: Sequence[tuple[float, float, float, float]] | None,
+        motion: _Floats,
+    ) -> None:
         """Count a look in vain for each track that was in sight of the detector but not found."""
-        missed = np.ones(len(self._tracks), np.bool_)
+        tracks = self._tracks
+        missed = np.ones(len(tracks), np.bool_)
         missed[taken[taken >= 0]] = False
-        if looked_at is not None and len(self._tracks):
-            missed &= _coverage(self._tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
-        self._tracks.misses += missed
+        if looked_at is not None and missed.any():
+            missed &= _coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
+        resting = np.flatnonzero(missed & tracks.resting(self._stationary_time))
+        if len(resting):
+            missed[resting] = ~self._are_hidden(resting, taken, detections, motion)
+            doubtful = resting[missed[resting]]
+            self.in_doubt = bool(self._reported[tracks.votes[doubtful].argmax(axis=1)].any())
+        else:
+            self.in_doubt = False
+        tracks.missing_since[missed & (tracks.misses == 0)] = self._at
+        tracks.misses += missed
+
+    def _are_hidden(self, resting: _Ints, taken: _Ints, detections: Detections, motion: _Floats) -> _Mask:
+        """Return which of these resting tracks may be there unseen: behind what came after them, or moves."""
+        tracks = self._tracks
+        boxes = tracks.boxes()[resting]
+        unseen = (self._at or 0.0) - tracks.last_seen_at[resting]
+        hidden = (_coverage(boxes, motion) >= _COVERED) & (unseen <= _BEHIND_MOTION)
+        came = np.full(len(detections), np.inf)
+        came[taken >= 0] = tracks.rest_since[taken[taken >= 0]]
+        sure = (taken >= 0) | (detections.scores >= self._minimum_score)
+        for came_at in np.unique(tracks.rest_since[resting]):
+            alike = tracks.rest_since[resting] == came_at
+            others = detections.boxes[sure & (came > came_at)].astype(np.float64)
+            hidden[alike] |= _coverage(boxes[alike], others) >= _COVERED
+        vehicles = self._vehicles[tracks.votes[resting].argmax(axis=1)]
+        return np.asarray(hidden & (vehicles | (unseen <= _LIVING_HIDDEN)), np.bool_)
 
     def _begin(self, detections: Detections, taken: _Ints, at: float) -> None:
         """Start a track for each good detection that none took, unless it doubles one that was taken."""
@@ -352,6 +412,9 @@ class Tracker:
         tracks = self._tracks
         patience = np.where(tracks.hits > 1, self._lost_time, self._lost_time / 3)
         over = (tracks.misses > 1) & (at - tracks.last_seen_at >= patience)
+        if over.any():
+            empty = (tracks.misses >= _EMPTY_LOOKS) & (at - tracks.missing_since >= self._lost_time)
+            over &= empty | ~tracks.resting(self._stationary_time)
         if not over.any():
             return self._states(tracks, at), ()
         self._tracks = tracks.rows(~over)
@@ -439,6 +502,7 @@ def _new_tracks(detections: Detections, at: float, labels: int, next_id: Callabl
         hits=np.ones(count, np.intp),
         motion_hits=np.zeros(count, np.intp),
         misses=np.zeros(count, np.intp),
+        missing_since=np.full(count, at),
         first_seen_at=np.full(count, at),
         last_seen_at=np.full(count, at),
         rest_since=np.full(count, at),
@@ -482,7 +546,7 @@ def _areas(boxes: _Floats) -> _Floats:
     return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float64)
 
 
-def _centred(boxes: NDArray[np.float32]) -> _Floats:
+def _centred(boxes: NDArray[np.floating]) -> _Floats:
     """Turn corners into centre and size."""
     corners = boxes.astype(np.float64)
     centred: _Floats = np.hstack(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]))
