@@ -27,10 +27,11 @@ from .messages import (
     SourceKind,
     TrackState,
 )
+from .moments import Moment
 from .motion import Motion
 from .outbox import Outbox
 from .pictures import encode_jpeg
-from .pipeline import MORE_REGIONS, REGIONS, CameraPipeline, LoadedDetector, Look, Moment, Prepared
+from .pipeline import MORE_REGIONS, REGIONS, CameraPipeline, LoadedDetector, Look, Prepared
 from .sources import FrameSource, SourceError, StillsSource, open_source
 
 _LOGGER = logging.getLogger(__name__)

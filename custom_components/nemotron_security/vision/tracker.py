@@ -16,6 +16,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
+from .boxes import as_boxes, centred, coverage, displacement, ious
 from .detections import Detections
 from .messages import ANIMALS, VEHICLES, Box, TrackState
 
@@ -209,11 +210,11 @@ class Tracker:
         self._forget(at)
         self._predict(at)
         seen = self._associate(detections)
-        self._count_misses(seen, detections, looked_at, _as_boxes(motion))
+        self._count_misses(seen, detections, looked_at, as_boxes(motion))
         self._begin(detections, seen, at)
         if unsteady:
             self._unsteady_until = at + _UNSTEADY_TIME
-        self._judge(at, _as_boxes(motion))
+        self._judge(at, as_boxes(motion))
         return self._report(at)
 
     @property
@@ -258,7 +259,7 @@ class Tracker:
         hidden = tracks.resting(self._stationary_time) & (tracks.last_seen_at < before)
         if hidden.any():
             tracks.velocity[hidden] = 0.0
-            tracks.position[hidden] = _centred(tracks.rest[hidden])
+            tracks.position[hidden] = centred(tracks.rest[hidden])
         tracks.position += tracks.velocity * travel
         np.maximum(tracks.position[:, 2:], 1.0, out=tracks.position[:, 2:])
         tracks.velocity *= lasting
@@ -294,7 +295,7 @@ class Tracker:
         """Return (tracks, detections): 0 for a perfect match; above `_MAXIMUM_COST` where a match is impossible."""
         tracks = self._tracks
         boxes, found = tracks.boxes(), detections.boxes.astype(np.float64)
-        overlap = _ious(boxes, found)
+        overlap = ious(boxes, found)
         centres = (found[:, :2] + found[:, 2:]) / 2
         offset = centres[None] - tracks.position[:, None, :2]
         distance = np.sqrt(np.einsum("ijk,ijk->ij", offset, offset))
@@ -313,7 +314,7 @@ class Tracker:
     def _correct(self, rows: _Ints, detections: Detections) -> None:
         """Let tracks learn from the detections they took."""
         tracks = self._tracks
-        measured = _centred(detections.boxes)
+        measured = centred(detections.boxes)
         noise = np.maximum(_MEASURED * tracks.sizes()[rows, None], 1.0) ** 2
         variance = tracks.variance[rows]
         place, shared, speed = variance[:, 0], variance[:, 1], variance[:, 2]
@@ -343,7 +344,7 @@ class Tracker:
         missed = np.ones(len(tracks), np.bool_)
         missed[taken[taken >= 0]] = False
         if looked_at is not None and missed.any():
-            missed &= _coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
+            missed &= coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
         resting = np.flatnonzero(missed & tracks.resting(self._stationary_time))
         if len(resting):
             missed[resting] = ~self._are_hidden(resting, taken, detections, motion)
@@ -359,14 +360,14 @@ class Tracker:
         tracks = self._tracks
         boxes = tracks.boxes()[resting]
         unseen = (self._at or 0.0) - tracks.last_seen_at[resting]
-        hidden = (_coverage(boxes, motion) >= _COVERED) & (unseen <= _BEHIND_MOTION)
+        hidden = (coverage(boxes, motion) >= _COVERED) & (unseen <= _BEHIND_MOTION)
         came = np.full(len(detections), np.inf)
         came[taken >= 0] = tracks.rest_since[taken[taken >= 0]]
         sure = (taken >= 0) | (detections.scores >= self._minimum_score)
         for came_at in np.unique(tracks.rest_since[resting]):
             alike = tracks.rest_since[resting] == came_at
             others = detections.boxes[sure & (came > came_at)].astype(np.float64)
-            hidden[alike] |= _coverage(boxes[alike], others) >= _COVERED
+            hidden[alike] |= coverage(boxes[alike], others) >= _COVERED
         vehicles = self._vehicles[tracks.votes[resting].argmax(axis=1)]
         return np.asarray(hidden & (vehicles | (unseen <= _LIVING_HIDDEN)), np.bool_)
 
@@ -377,7 +378,7 @@ class Tracker:
             return
         boxes = detections.boxes.astype(np.float64)
         kinds = self._kinds[detections.classes]
-        same = (_ious(boxes, boxes) > _DUPLICATE_IOU) & (kinds[:, None] == kinds[None])
+        same = (ious(boxes, boxes) > _DUPLICATE_IOU) & (kinds[:, None] == kinds[None])
         for row in sorted(np.flatnonzero(new), key=lambda row: -detections.scores[row]):
             twins = np.flatnonzero(same[row])
             new[row] = not any(taken[twin] >= 0 or (new[twin] and twin != row) for twin in twins)
@@ -398,13 +399,13 @@ class Tracker:
             # Only of what appears: a cloud's shadow over a car that stands there for an hour does not move the car.
             # Nor do headlights move the parked car that they reveal: a vehicle that arrives always leaves its place.
             appears = seen & (tracks.hits <= _SCORES) & ~self._vehicles[tracks.votes.argmax(axis=1)]
-            tracks.motion_hits += appears & (_ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
+            tracks.motion_hits += appears & (ious(boxes, motion).max(axis=1) >= _MOTION_IOU)
         if at < self._unsteady_until:
             tracks.anchor[~tracks.moved] = boxes[~tracks.moved]
             tracks.rest[:] = boxes
-        gone = _displacement(tracks.anchor, boxes) > limit
+        gone = displacement(tracks.anchor, boxes) > limit
         tracks.moved |= seen & (gone | (tracks.motion_hits >= _MOTION_HITS))
-        restless = seen & (_displacement(tracks.rest, boxes) > limit)
+        restless = seen & (displacement(tracks.rest, boxes) > limit)
         tracks.rest[restless] = boxes[restless]
         tracks.rest_since[restless] = at
 
@@ -478,7 +479,7 @@ def _new_tracks(detections: Detections, at: float, labels: int, next_id: Callabl
     """Start a track of each detection."""
     count = len(detections)
     boxes = detections.boxes.astype(np.float64)
-    position = _centred(detections.boxes)
+    position = centred(detections.boxes)
     size = np.sqrt(np.maximum(position[:, 2:3] * position[:, 3:4], 1.0))
     variance = np.zeros((count, 3, 4))
     variance[:, 0] = np.maximum(_MEASURED * size, 1.0) ** 2
@@ -521,47 +522,3 @@ def _assign(cost: _Floats) -> tuple[_Ints, _Ints]:
     columns = column_of[rows].astype(np.intp)
     possible = cost[rows, columns] <= _MAXIMUM_COST
     return rows[possible], columns[possible]
-
-
-def _ious(one: _Floats, two: _Floats) -> _Floats:
-    """Return (N, M): intersection over union of each pair of boxes."""
-    width = np.minimum(one[:, None, 2], two[None, :, 2]) - np.maximum(one[:, None, 0], two[None, :, 0])
-    height = np.minimum(one[:, None, 3], two[None, :, 3]) - np.maximum(one[:, None, 1], two[None, :, 1])
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    union = _areas(one)[:, None] + _areas(two)[None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), np.float64)
-
-
-def _coverage(boxes: _Floats, areas: _Floats) -> _Floats:
-    """Return (N,): the largest share of each box that lies in one of the areas."""
-    if not len(areas):
-        return np.zeros(len(boxes))
-    width = np.minimum(boxes[:, None, 2], areas[None, :, 2]) - np.maximum(boxes[:, None, 0], areas[None, :, 0])
-    height = np.minimum(boxes[:, None, 3], areas[None, :, 3]) - np.maximum(boxes[:, None, 1], areas[None, :, 1])
-    shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    return np.asarray((shared / np.maximum(_areas(boxes), 1e-9)[:, None]).max(axis=1), np.float64)
-
-
-def _areas(boxes: _Floats) -> _Floats:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float64)
-
-
-def _centred(boxes: NDArray[np.floating]) -> _Floats:
-    """Turn corners into centre and size."""
-    corners = boxes.astype(np.float64)
-    centred: _Floats = np.hstack(((corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]))
-    return centred
-
-
-def _displacement(before: _Floats, now: _Floats) -> _Floats:
-    """Return (N,): how far boxes left their place, in pixels.
-
-    Both opposite edges must have moved: where something hides a part of a still object, only one does.
-    """
-    edges = np.abs(now - before)
-    left_place: _Floats = np.maximum(np.minimum(edges[:, 0], edges[:, 2]), np.minimum(edges[:, 1], edges[:, 3]))
-    return left_place
-
-
-def _as_boxes(boxes: Sequence[Box]) -> _Floats:
-    return np.array(boxes, np.float64).reshape(-1, 4)
