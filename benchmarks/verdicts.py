@@ -29,7 +29,7 @@ from benchmarks.scenes import MODEL, REPOSITORY
 from benchmarks.situations import CAMERAS, SITUATIONS, STATES, Situation
 from custom_components.nemotron_security.analysis import AnalysisError, Case, KeyFrame, rules
 from custom_components.nemotron_security.analysis.chat import ChatModel, ChatServer
-from custom_components.nemotron_security.analysis.keyframes import choose
+from custom_components.nemotron_security.analysis.keyframes import candidates, choose
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 from custom_components.nemotron_security.analysis.probe import async_offered, async_probe_offered
 from custom_components.nemotron_security.const import (
@@ -197,7 +197,9 @@ def key_frames(name: str, incident: Seen, shift: timedelta) -> list[KeyFrame]:
     folder = _pictures_of(name)
     facts = json.loads((folder / PICTURES_LIST).read_text(encoding="utf-8"))
     tracks = {track.track_id for track in incident.tracks}
-    pictures = [_picture(number, fact) for number, fact in enumerate(facts) if fact["track_id"] in tracks]
+    matters = rules.importance(incident.tracks)
+    taken = [_picture(number, fact) for number, fact in enumerate(facts) if fact["track_id"] in tracks]
+    pictures = candidates(taken, matters, DEFAULT_KEY_FRAMES)
     jpegs = {picture.id: (folder / f"{picture.id}.jpg").read_bytes() for picture in pictures}
     return [
         KeyFrame(
@@ -208,7 +210,7 @@ def key_frames(name: str, incident: Seen, shift: timedelta) -> list[KeyFrame]:
             height=picture.height,
             moment=moment,
         )
-        for picture, moment in choose(pictures, rules.importance(incident.tracks), DEFAULT_KEY_FRAMES, jpegs)
+        for picture, moment in choose(pictures, matters, DEFAULT_KEY_FRAMES, jpegs)
     ]
 
 

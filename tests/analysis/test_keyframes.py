@@ -11,11 +11,11 @@ import pytest
 
 from custom_components.nemotron_security.analysis.keyframes import (
     Chosen,
+    candidates,
     change,
     choose,
     scaled,
     thumbnail,
-    to_compare,
 )
 from custom_components.nemotron_security.models import Box, Picture, PictureKind
 
@@ -183,14 +183,14 @@ def test_damaged_and_missing_pictures_are_not_compared() -> None:
 
 def test_a_crowd_is_not_compared_without_end() -> None:
     crowd = [picture(number, number) for number in range(200)]
-    compared = to_compare(crowd, {}, 4)
+    compared = candidates(crowd, {}, 4)
     assert len(compared) == len({picture.id for picture in compared}) <= 15
     assert {0, 199} <= {picture.id for picture in compared}
     seconds = sorted((picture.captured_at - DAY).total_seconds() for picture in compared)
     assert max(later - earlier for earlier, later in pairwise(seconds)) < 40
-    assert to_compare(crowd[:4], {}, 4) == crowd[:4]
-    assert len(to_compare(crowd, {}, 2)) == 2
-    assert to_compare([], {}, 4) == []
+    assert candidates(crowd[:4], {}, 4) == crowd[:4]
+    assert len(candidates(crowd, {}, 2)) == 2
+    assert candidates([], {}, 4) == []
 
 
 def jpeg(width: int, height: int) -> bytes:

@@ -45,7 +45,7 @@ from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
-from .keyframes import Chosen, choose, scaled, to_compare
+from .keyframes import Chosen, candidates, choose, scaled
 from .rules import importance
 
 _LOGGER = logging.getLogger(__name__)
@@ -195,14 +195,10 @@ class Briefing:
             main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at))
             if last := await self._async_last_view(incident, main):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
-        compared = [picture.id for picture in to_compare(pictures, matters, most)]
-        read = zip(compared, await self._store.async_read_pictures(compared), strict=True)
-        jpegs = {picture_id: jpeg for picture_id, jpeg in read if jpeg is not None}
-        chosen = await asyncio.to_thread(choose, pictures, matters, most, jpegs)
-        if missing := [choice.picture.id for choice in chosen if choice.picture.id not in compared]:
-            found = zip(missing, await self._store.async_read_pictures(missing), strict=True)
-            jpegs |= {picture_id: jpeg for picture_id, jpeg in found if jpeg is not None}
-        return await asyncio.to_thread(lambda: list(_key_frames(chosen, jpegs)))
+        pictures = candidates(pictures, matters, most)
+        read = await self._store.async_read_pictures([picture.id for picture in pictures])
+        jpegs = {picture.id: jpeg for picture, jpeg in zip(pictures, read, strict=True) if jpeg is not None}
+        return await asyncio.to_thread(lambda: list(_key_frames(choose(pictures, matters, most, jpegs), jpegs)))
 
     async def _async_last_view(self, incident: Incident, track: Track) -> Picture | None:
         """Store what the camera sees now: where the object went, what it left, what is missing."""

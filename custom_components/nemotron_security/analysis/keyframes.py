@@ -42,8 +42,8 @@ class Chosen(NamedTuple):
     moment: str
 
 
-def to_compare(pictures: Sequence[Picture], importance: Mapping[int, int], most: int) -> list[Picture]:
-    """Return the pictures whose contents `choose` wants to see: of very many, some of all times."""
+def candidates(pictures: Sequence[Picture], importance: Mapping[int, int], most: int) -> list[Picture]:
+    """Return the pictures that may be chosen: of very many, some of all times, besides those that are chosen anyway."""
     moments = _moments(pictures)
     wanted = _wanted(moments, importance, most)
     if len(wanted) >= most:
@@ -67,10 +67,10 @@ def choose(
     Where all may be chosen, none is compared: it would cost more time than all else that is done for a verdict.
 
     Args:
-        pictures: all there are.
+        pictures: what `candidates` gives.
         importance: of each track by its id; the closest view is of a track that matters most. 0 for others.
         most: how many may be chosen.
-        jpegs: of those of `to_compare`, by the pictures' ids; what is missing or damaged is not compared.
+        jpegs: of the pictures, by their ids; what is missing or damaged is not compared.
     """
     moments = _moments(pictures)
     chosen = _wanted(moments, importance, most)
