@@ -619,6 +619,8 @@ function load() {
 
 picture.addEventListener("load", () => {
   stage.classList.remove("empty");
+  // A doorbell's tall picture is to be seen as a whole.
+  stage.style.maxWidth = `calc(75vh * ${picture.naturalWidth / picture.naturalHeight})`;
   byId("no-picture").hidden = true;
   paint();
 });
