@@ -254,7 +254,8 @@ def test_texts_of_the_window_to_draw_in() -> None:
     """Each that its script asks for is there, and each that is there is asked for."""
     start = zone_editor.TEXTS
     texts = {key.removeprefix(start) for key in TRANSLATIONS["common"] if key.startswith(start)}
-    files = "".join((zone_editor.PAGE / f"page.{suffix}").read_text() for suffix in ("html", "js"))
+    assert {file.stem for file in zone_editor.PAGE.glob("*.js")} == set(zone_editor.SCRIPTS)
+    files = "".join(file.read_text() for pattern in ("*.html", "*.js") for file in zone_editor.PAGE.glob(pattern))
     asked = set(re.findall(r'data-(?:text|label)="(\w+)"|\btext\.(\w+)', files))
     named = {first or second for first, second in asked}
     for kind in zone_checks.ShapeKind:

@@ -66,6 +66,8 @@ WINDOW_VALIDITY: Final = timedelta(hours=4)
 LARGEST_BODY: Final = 256 * 1024
 """Bytes; the most that can be drawn needs half of it."""
 PAGE: Final = Path(__file__).parent / "zone_page"
+SCRIPTS: Final = ("state", "picture", "drawing", "saving", "page")
+"""Parts of the page's one script, in their order."""
 TEXTS: Final = "draw_"
 """What the page's texts begin with, among the translations that belong to no form."""
 
@@ -294,8 +296,11 @@ def _page_shape(kind: ShapeKind, shape: Shape) -> dict[str, Any]:
 
 @cache
 def _page_files() -> tuple[str, str, str]:
-    page, style, script = (PAGE / f"page.{suffix}" for suffix in ("html", "css", "js"))
-    return page.read_text(encoding="utf-8"), style.read_text(encoding="utf-8"), script.read_text(encoding="utf-8")
+    page, style, *scripts = (
+        (PAGE / name).read_text(encoding="utf-8")
+        for name in ("page.html", "page.css", *(f"{script}.js" for script in SCRIPTS))
+    )
+    return page, style, "\n".join(scripts)
 
 
 async def async_texts(hass: HomeAssistant) -> dict[str, str]:

@@ -89,6 +89,7 @@ async def test_zones_are_drawn_in_the_cameras_picture(
     await dialog.get_by_role("button", name="Submit").click()
     await expect(dialog.get_by_text("Zones (1)")).to_be_visible(timeout=PATIENCE)
     assert (await camera(house))["zones"] == [{**zone, "dwell": 5}]
+    assert "Detected blocking call" not in house.log_text()
 
 
 async def test_what_can_no_longer_be_saved_is_kept_for_the_next_window(
