@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 import logging
 from typing import Final
 
 from ..models import Assessment
 from . import AnalysisError, AnalysisProblem, Case, KeyFrame, TooLongError
-from .chat import ChatModel
+from .chat import ChatModel, Message
 from .question import Question, question
 from .schema import SCHEMA, read_answer
 
@@ -16,6 +17,23 @@ _LOGGER = logging.getLogger(__name__)
 NAME: Final = "nemotron"
 MOST_TRIES: Final = 5
 """Questions about one incident at one time, each shorter than the one before."""
+
+
+class _Asking:
+    """A question that is built when it is asked, in the thread that encodes it: a thread of its own would cost more."""
+
+    question: Question
+    """Once it was built."""
+
+    def __init__(self, build: Callable[[], Question]) -> None:
+        self._build = build
+        self._built = False
+
+    def messages(self) -> list[Message]:
+        """Return the messages. Not for the event loop."""
+        if not self._built:
+            self.question, self._built = self._build(), True
+        return self.question.messages
 
 
 class NemotronAnalyzer:
@@ -53,19 +71,20 @@ class NemotronAnalyzer:
         Raises:
             AnalysisError: no assessment could be had.
         """
-        asked = await self._async_question(case, pictures)
+        asked = self._asking(case, pictures)
         for _ in range(MOST_TRIES - 1):
             try:
                 return await self._async_ask(asked)
             except TooLongError as err:
-                self._model.window.refused(asked.size, err)
-                shorter = await self._async_question(case, pictures)
-                if shorter.size == asked.size:
+                self._model.window.refused(asked.question.size, err)
+                shorter = self._asking(case, pictures)
+                await asyncio.to_thread(shorter.messages)
+                if shorter.question.size == asked.question.size:
                     raise
                 _LOGGER.debug("Asking again with less: %s", err)
                 asked = shorter
             except AnalysisError as err:
-                if not asked.pictures or err.kind is not AnalysisProblem.BAD_REQUEST:
+                if err.kind is not AnalysisProblem.BAD_REQUEST or not asked.question.pictures:
                     raise
                 _LOGGER.debug("Asking again without pictures: %s", err)
                 return await self._async_assess_blindly(case)
@@ -73,20 +92,21 @@ class NemotronAnalyzer:
         return await self._async_ask(asked)
 
     async def _async_assess_blindly(self, case: Case) -> Assessment:
-        asked = await self._async_question(case, ())
         self._on_repeat()
-        assessment = await self._async_ask(asked)
+        assessment = await self._async_ask(self._asking(case, ()))
         self._on_refused_pictures()
         return assessment
 
-    async def _async_question(self, case: Case, pictures: Sequence[KeyFrame]) -> Question:
-        return await asyncio.to_thread(question, case, pictures, self._model.capabilities, self._model.window)
+    def _asking(self, case: Case, pictures: Sequence[KeyFrame]) -> _Asking:
+        return _Asking(partial(question, case, pictures, self._model.capabilities, self._model.window))
 
-    async def _async_ask(self, asked: Question) -> Assessment:
-        answer = await self._model.async_ask(lambda: asked.messages, SCHEMA)
-        self._model.window.answered(asked.size, answer.prompt_tokens)
+    async def _async_ask(self, asked: _Asking) -> Assessment:
+        answer = await self._model.async_ask(asked.messages, SCHEMA)
+        self._model.window.answered(asked.question.size, answer.prompt_tokens)
         try:
-            return read_answer(answer.text, analyzer=NAME, model=self._model.name, pictures=len(asked.pictures))
+            return read_answer(
+                answer.text, analyzer=NAME, model=self._model.name, pictures=len(asked.question.pictures)
+            )
         except AnalysisError as err:
             if answer.finished:
                 raise
