@@ -244,7 +244,7 @@ async def test_harmless_places_are_forgotten(
 ) -> None:
     told = async_capture_events(hass, EVENT_INCIDENT)
     now = time.time()
-    await async_report(hass, entry, online(), frame(person(at=now), at=now))
+    await async_report(hass, entry, online(), frame(person(at=now, label="car"), at=now))
     await hass.services.async_call(
         DOMAIN, "review_incident", {"incident_id": told[0].data["id"], "feedback": "false_alarm"}, blocking=True
     )

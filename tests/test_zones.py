@@ -231,14 +231,22 @@ async def _mark(hass: HomeAssistant, incident_id: int, feedback: str | None) -> 
 
 
 async def _stand(
-    hass: HomeAssistant, entry: MockConfigEntry, now: float, track_id: int, box: Box, label: str = "person"
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    now: float,
+    track_id: int,
+    box: Box,
+    *,
+    label: str = "person",
+    seconds: int = 12,
 ) -> None:
-    """Something stands at one place for three seconds, its box trembling, then it is gone."""
-    for step in range(4):
-        trembling = box._replace(left=box.left - step, top=box.top + step)
+    """Something stands at one place for a while, its box trembling, then it is gone."""
+    for step in range(seconds + 1):
+        trembling = box._replace(left=box.left - step % 4, top=box.top + step % 3)
         track = person(track_id, at=now + step, since=now, box=trembling, label=label)
         await async_report(hass, entry, frame(track, at=now + step))
-    ended = replace(frame(at=now + 20), ended=(person(track_id, at=now + 3, since=now, box=box, label=label),))
+    last = person(track_id, at=now + seconds, since=now, box=box, label=label)
+    ended = replace(frame(at=now + seconds + 20), ended=(last,))
     await async_report(hass, entry, ended)
 
 
@@ -296,6 +304,28 @@ async def test_who_walked_made_no_place_harmless(hass: HomeAssistant, entry: Moc
     await async_report(hass, entry, online())
     for step in range(5):
         box = Box(100.0 + 100 * step, 300.0, 200.0 + 100 * step, 600.0)
+        await async_report(hass, entry, frame(person(at=now + step, since=now, box=box), at=now + step))
+    await _mark(hass, told[0].data["id"], "false_alarm")
+    assert await entry.runtime_data.store.async_harmless_places() == []
+
+
+@pytest.mark.parametrize(("label", "seconds", "remembered"), [("person", 5, 0), ("dog", 5, 0), ("car", 5, 1)])
+async def test_who_waits_for_a_moment_makes_no_place_harmless(
+    hass: HomeAssistant, entry: MockConfigEntry, label: str, seconds: int, remembered: int
+) -> None:
+    told = async_capture_events(hass, EVENT_INCIDENT)
+    await async_report(hass, entry, online())
+    await _stand(hass, entry, time.time(), 1, COAT, label=label, seconds=seconds)
+    await _mark(hass, told[0].data["id"], "false_alarm")
+    assert len(await entry.runtime_data.store.async_harmless_places()) == remembered
+
+
+async def test_who_sways_makes_no_place_harmless(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    told = async_capture_events(hass, EVENT_INCIDENT)
+    now = time.time()
+    await async_report(hass, entry, online())
+    for step in range(15):
+        box = COAT._replace(left=500.0 + 20 * (step % 2), right=600.0 + 20 * (step % 2))
         await async_report(hass, entry, frame(person(at=now + step, since=now, box=box), at=now + step))
     await _mark(hass, told[0].data["id"], "false_alarm")
     assert await entry.runtime_data.store.async_harmless_places() == []

@@ -21,7 +21,7 @@ from enum import StrEnum
 import math
 from typing import Final, NamedTuple
 
-from .models import ANIMALS, VEHICLES, Box, Detection, HarmlessPlace, Track, iou
+from .models import ANIMALS, PERSONS, VEHICLES, Box, Detection, HarmlessPlace, Track, iou
 from .vision.messages import FrameTracks, TrackState
 
 DETECTION_INTERVAL: Final = 1.0
@@ -32,6 +32,8 @@ DETECTIONS_PER_SECOND: Final = 5
 """Of one camera, whatever the number of its tracks."""
 HARMLESS_OVERLAP: Final = 0.4
 """Intersection over union with a harmless place from which on an object stands there: boxes of still things tremble."""
+HARMLESS_LIVING_OVERLAP: Final = 0.6
+"""Likewise of what passes for a person or an animal: one that really lives must not be missed for standing nearby."""
 IN_SIGHT: Final = 1.0
 """Seconds for which a track that is hidden still counts as present enough to open an incident."""
 
@@ -187,9 +189,9 @@ class Episodes:
             return True
         box = track.box
         here = Box(box.left / frame.width, box.top / frame.height, box.right / frame.width, box.bottom / frame.height)
+        overlap = HARMLESS_LIVING_OVERLAP if track.label in PERSONS | ANIMALS else HARMLESS_OVERLAP
         return not any(
-            _kind(place.label) == _kind(track.label) and iou(here, place.box) >= HARMLESS_OVERLAP
-            for place in self.harmless
+            _kind(place.label) == _kind(track.label) and iou(here, place.box) >= overlap for place in self.harmless
         )
 
     def _opens(self, track: TrackState) -> bool:

@@ -26,6 +26,7 @@ from ..const import (
     SUBENTRY_CAMERA,
 )
 from ..models import (
+    WHOLE_SCENE,
     Box,
     CameraView,
     Detection,
@@ -191,8 +192,8 @@ class Briefing:
             return []
         matters = importance(tracks)
         pictures = await self._store.async_pictures(incident.id)
-        if pictures and tracks and dt_util.utcnow() - incident.last_seen_at < JUST_NOW:
-            main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at))
+        if pictures and dt_util.utcnow() - incident.last_seen_at < JUST_NOW:
+            main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at), default=None)
             if last := await self._async_last_view(incident, main):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
         pictures = candidates(pictures, matters, most)
@@ -200,8 +201,11 @@ class Briefing:
         jpegs = {picture.id: jpeg for picture, jpeg in zip(pictures, read, strict=True) if jpeg is not None}
         return await asyncio.to_thread(lambda: list(_key_frames(choose(pictures, matters, most, jpegs), jpegs)))
 
-    async def _async_last_view(self, incident: Incident, track: Track) -> Picture | None:
-        """Store what the camera sees now: where the object went, what it left, what is missing."""
+    async def _async_last_view(self, incident: Incident, track: Track | None) -> Picture | None:
+        """Store what the camera sees now: where the object went, what it left, what is missing.
+
+        Without a track, something in the house opened the incident: who comes may be seen by now.
+        """
         if self._newest_frame is None:
             return None
         try:
@@ -212,10 +216,10 @@ class Briefing:
             view = await asyncio.to_thread(scaled, frame.data)
             stored, _ = await self._store.async_add_picture(
                 incident.id,
-                track.track_id,
+                track.track_id if track else WHOLE_SCENE,
                 PictureKind.LAST,
                 captured_at=datetime.fromtimestamp(frame.captured_at, UTC),
-                box=_resized(track, view.width, view.height),
+                box=_resized(track, view.width, view.height) if track else Box(0.0, 0.0, view.width, view.height),
                 score=0.0,
                 width=view.width,
                 height=view.height,

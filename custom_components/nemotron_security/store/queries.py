@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, false,
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import (
+    ANIMALS,
+    PERSONS,
     Assessment,
     Backlog,
     Box,
@@ -33,8 +35,11 @@ from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, IncidentRow, 
 
 RULES = "rules"
 """The analyzer whose word is provisional."""
-STILL_OVERLAP = 0.6
+STILL_OVERLAP, STEADY_OVERLAP = 0.6, 0.75
 """Intersection over union that each sight of a track has with its last box, if it kept its place."""
+STEADY_TIME = 10.0
+"""Seconds after which something that passes for living is taken for a thing: who waits at a door sways, and leaves."""
+LIVING = PERSONS | ANIMALS
 NOTABLE_SCORE_CHANGE = 10
 """Points of the rules' score that make an incident worth another judgement."""
 
@@ -433,7 +438,9 @@ def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[
     for sight in session.scalars(select(DetectionRow).where(DetectionRow.incident_id == row.id)):
         sights.setdefault(sight.track_id, []).append(sight.box)
     for track in tracks(session, row.id):
-        if all(iou(track.box, box) >= STILL_OVERLAP for box in sights.get(track.track_id, ())):
+        steadiness = STEADY_OVERLAP if track.label in LIVING else STILL_OVERLAP
+        stays = track.label not in LIVING or track.dwell >= STEADY_TIME
+        if stays and all(iou(track.box, box) >= steadiness for box in sights.get(track.track_id, ())):
             box, width, height = track.box, track.frame_width, track.frame_height
             yield HarmlessPlace(
                 camera_id=row.camera_id,
