@@ -1,14 +1,15 @@
 """How many cameras one machine holds, and how their cost grows.
 
-Cameras of 1280x720 and 5 frames a second, in which people walk most of the time (a rendered scene, played at its own
-pace), are watched by the real worker process with the committed demo model (or the one that MODEL names). All cameras
-show the same scene, at four different times. For 1, 2, 4, 8 and 16 cameras the worker's processor time is measured over
-one round of the scene; then there are more and more, until frames in which something moved are skipped, or frames are
-not read in time.
+Cameras of 1280x720 and 5 frames a second (a rendered front door, past which a dog runs every 20 seconds, played at its
+own pace) are watched by the real worker process with the committed demo model (or the one that MODEL names). All
+cameras show the same scene, at four different times of it, so that some of them see the dog at any time. For 1, 2, 4, 8
+and 16 cameras the worker's processor time is measured over one round of the scene; then there are more and more, until
+they are not held any more.
 
-`growth_exponent` is the slope of the processor time over the number of cameras, both in logarithms: 1 is proportional.
-It is fitted to the numbers at which nothing was skipped. `held` is the largest number of cameras without a skipped
-frame. Set WORKERS to spread them over several processes.
+`held` is the largest number of cameras of which every frame that showed motion was looked at, but for one in a hundred,
+and nearly all frames were read in time. `growth_exponent` is the slope of the processor time over the number of
+cameras, both in logarithms, fitted to the numbers that were held: 1 is proportional. Set WORKERS to spread the cameras
+over several processes. `looks_per_s_N` are frames that went through the detector.
 """
 
 import asyncio
@@ -40,16 +41,19 @@ from demo.home_assistant import REPOSITORY
 
 MODEL = os.environ.get("MODEL", str(REPOSITORY / "demo" / "detector" / "model"))
 WORKERS = int(os.environ.get("WORKERS", "1"))
-SCENE = "pedestrians"
+SCENE = "front_door"
+BEGIN = 28
 FPS = 5
 SECONDS = 20
-"""Length of a round."""
+"""Where the round begins in the scene, and how long it is: the dog is there for about three of them."""
 TURNS = 4
 """So many copies of the scene begin at different times of it."""
 GROWTH = (1, 2, 4, 8, 16)
 MORE = (24, 32, 48, 64, 96, 128)
 IN_TIME = 0.98
 """Share of the frames that must be looked for motion in: the others were not read in time."""
+TINY = 0.01
+"""Share of the frames for the detector that may be skipped: a shared machine pauses now and then."""
 PATIENCE = 90.0
 
 
@@ -60,7 +64,7 @@ def footage() -> list[Path]:
         with av.open(str(clip(SCENE))) as container:
             stream = container.streams.video[0]
             step = round(float(stream.average_rate or FPS) / FPS)
-            pictures = list(container.decode(stream))[::step][: SECONDS * FPS]
+            pictures = list(container.decode(stream))[::step][BEGIN * FPS : (BEGIN + SECONDS) * FPS]
         for turn, path in enumerate(paths):
             begin = turn * len(pictures) // TURNS
             _write(path, pictures[begin:] + pictures[:begin])
@@ -98,8 +102,8 @@ class Round:
 
     @property
     def is_held(self) -> bool:
-        """Whether every frame was looked at that should have been."""
-        return not self.skipped and self.looked >= IN_TIME * FPS
+        """Whether the frames were looked at that should have been."""
+        return self.skipped <= TINY * (self.skipped + self.inferred * SECONDS) and self.looked >= IN_TIME * FPS
 
 
 class _Listener:
@@ -130,7 +134,7 @@ async def play(cameras: int, paths: list[Path]) -> Round:
     pool.set_detector(DetectorConfig(model=MODEL, threads=1))
     for number in range(cameras):
         source = Source(kind=SourceKind.FILE, location=str(paths[number % len(paths)]))
-        pool.set_camera(CameraConfig(camera_id=f"camera {number}", source=source, fps=FPS))
+        pool.set_camera(CameraConfig(camera_id=f"camera {number}", source=source, fps=FPS, labels=("person", "dog")))
     await pool.async_start()
     try:
         async with asyncio.timeout(PATIENCE):
@@ -199,7 +203,7 @@ def _figures(rounds: list[Round]) -> _report.Figures:
     growth = [done for done in held if done.cameras in GROWTH]
     figures: dict[str, _report.Figure] = {
         "held": max((done.cameras for done in held), default=0),
-        "dropped": sum(done.skipped for done in growth),
+        "dropped": sum(done.skipped for done in growth) / max(1.0, sum(done.inferred * SECONDS for done in growth)),
         "growth_exponent": _slope(growth),
         "workers": WORKERS,
     }

@@ -96,8 +96,9 @@ async def test_a_dead_worker_costs_only_its_own_cameras(pool: WorkerPool, report
     down = await reports.until(DetectorState, begin=begin)
     assert (down.problem, down.camera_ids) == (Problem.WORKER_DOWN, ("yard",))
     await reports.until(CameraState, _is("yard", CameraStatus.ERROR, Problem.WORKER_DOWN), begin=begin)
-    while_down = await reports.until(Heartbeat, begin=begin)
-    assert {report.camera_id for report in while_down.cameras} == {"door", "gate"}
+    await reports.until(
+        Heartbeat, lambda beat: {seen.camera_id for seen in beat.cameras} == {"door", "gate"}, begin=begin
+    )
     snapshot = await pool.async_snapshot("door")
     assert snapshot is not None
     await reports.until(Ready, begin=begin)

@@ -21,12 +21,15 @@ def ious(one: _Floats, two: _Floats) -> _Floats:
 
 def coverage(boxes: _Floats, areas: _Floats) -> _Floats:
     """Return (N,): the largest share of each box that lies in one of the areas."""
-    if not len(areas):
-        return np.zeros(len(boxes))
+    return np.asarray(shares(boxes, areas).max(axis=1), np.float64) if len(areas) else np.zeros(len(boxes))
+
+
+def shares(boxes: _Floats, areas: _Floats) -> _Floats:
+    """Return (N, M): the share of each box that lies in each area."""
     width = np.minimum(boxes[:, None, 2], areas[None, :, 2]) - np.maximum(boxes[:, None, 0], areas[None, :, 0])
     height = np.minimum(boxes[:, None, 3], areas[None, :, 3]) - np.maximum(boxes[:, None, 1], areas[None, :, 1])
     shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
-    return np.asarray((shared / np.maximum(_areas(boxes), 1e-9)[:, None]).max(axis=1), np.float64)
+    return np.asarray(shared / np.maximum(_areas(boxes), 1e-9)[:, None], np.float64)
 
 
 def _areas(boxes: _Floats) -> _Floats:

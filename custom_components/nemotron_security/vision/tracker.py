@@ -16,7 +16,7 @@ import lap
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import as_boxes, centred, coverage, displacement, ious
+from .boxes import as_boxes, centred, coverage, displacement, ious, shares
 from .detections import Detections
 from .messages import ANIMALS, VEHICLES, Box, TrackState
 
@@ -179,6 +179,8 @@ class Tracker:
         self._reported = np.array([watched is None or label in watched for label in self._labels], np.bool_)
         self._tracked = np.isin(self._kinds, self._kinds[self._reported])
         self._tracks = _new_tracks(Detections.none(), 0.0, len(self._labels), next_id)
+        self._resting = np.zeros(0, np.bool_)
+        """Which tracks rested when they were last seen before this look."""
         self._at: float | None = None
         self._unsteady_until = -math.inf
         self.in_doubt = False
@@ -208,6 +210,7 @@ class Tracker:
         """
         detections = self._usable(detections)
         self._forget(at)
+        self._resting = self._tracks.resting(self._stationary_time)
         self._predict(at)
         seen = self._associate(detections)
         self._count_misses(seen, detections, looked_at, as_boxes(motion))
@@ -256,7 +259,7 @@ class Tracker:
         # A hidden object keeps its size: the trend of its last measurements would soon shrink its box to nothing.
         tracks.velocity[tracks.misses > 0, 2:] = 0.0
         # What rests stays where it came to rest, however little of it was seen last and however long that is ago.
-        hidden = tracks.resting(self._stationary_time) & (tracks.last_seen_at < before)
+        hidden = self._resting & (tracks.last_seen_at < before)
         if hidden.any():
             tracks.velocity[hidden] = 0.0
             tracks.position[hidden] = centred(tracks.rest[hidden])
@@ -300,7 +303,7 @@ class Tracker:
         offset = centres[None] - tracks.position[:, None, :2]
         distance = np.sqrt(np.einsum("ijk,ijk->ij", offset, offset))
         # What rests comes back at its place or not at all: it takes over no other object that comes near.
-        unseen = np.where(tracks.resting(self._stationary_time), 0.0, (self._at or 0.0) - tracks.last_seen_at)
+        unseen = np.where(self._resting, 0.0, (self._at or 0.0) - tracks.last_seen_at)
         reach = tracks.sizes() * np.minimum(_GATE + _GATE_SPEED * unseen, _GATE_LIMIT)
         near = distance / reach[:, None]
         cost: _Floats = 0.7 * (1.0 - overlap) + 0.3 * np.minimum(near, 1.0)
@@ -345,7 +348,7 @@ class Tracker:
         missed[taken[taken >= 0]] = False
         if looked_at is not None and missed.any():
             missed &= coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
-        resting = np.flatnonzero(missed & tracks.resting(self._stationary_time))
+        resting = np.flatnonzero(missed & self._resting)
         if len(resting):
             missed[resting] = ~self._are_hidden(resting, taken, detections, motion)
             doubtful = resting[missed[resting]]
@@ -357,17 +360,15 @@ class Tracker:
 
     def _are_hidden(self, resting: _Ints, taken: _Ints, detections: Detections, motion: _Floats) -> _Mask:
         """Return which of these resting tracks may be there unseen: behind what came after them, or moves."""
-        tracks = self._tracks
+        tracks, came_at = self._tracks, self._tracks.rest_since
         boxes = tracks.boxes()[resting]
         unseen = (self._at or 0.0) - tracks.last_seen_at[resting]
         hidden = (coverage(boxes, motion) >= _COVERED) & (unseen <= _BEHIND_MOTION)
-        came = np.full(len(detections), np.inf)
-        came[taken >= 0] = tracks.rest_since[taken[taken >= 0]]
-        sure = (taken >= 0) | (detections.scores >= self._minimum_score)
-        for came_at in np.unique(tracks.rest_since[resting]):
-            alike = tracks.rest_since[resting] == came_at
-            others = detections.boxes[sure & (came > came_at)].astype(np.float64)
-            hidden[alike] |= coverage(boxes[alike], others) >= _COVERED
+        came = np.where(taken >= 0, came_at[taken], np.where(detections.scores >= self._minimum_score, np.inf, -np.inf))
+        after = came[None] > came_at[resting][:, None]
+        if after.any():
+            covered = shares(boxes, detections.boxes.astype(np.float64)) >= _COVERED
+            hidden |= (covered & after).any(axis=1)
         vehicles = self._vehicles[tracks.votes[resting].argmax(axis=1)]
         return np.asarray(hidden & (vehicles | (unseen <= _LIVING_HIDDEN)), np.bool_)
 
