@@ -42,7 +42,7 @@ class NcnnDetector:
         self.width, self.height, self.labels = _read_metadata(folder / "metadata.yaml")
         self._minimum_score = config.minimum_score
         self._lock = threading.Lock()
-        self._net: Any = _load(folder, config.threads)
+        self._net: Any = _load(folder, max(1, config.threads))
         self._input, self._output = _blob_names(self._net)
         self._validate()
 
