@@ -80,6 +80,8 @@ class _Guarded:
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""
+        if not pictures:
+            return []
         try:
             found = list(self._inner.detect(pictures))
             self.labels = self._labels()
