@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 @pytest.fixture(scope="module")
 def embedded() -> NcnnDetector:
-    return NcnnDetector(DetectorConfig(model=str(MODEL), minimum_score=LEAST))
+    return NcnnDetector(DetectorConfig(model=str(MODEL), threads=1, minimum_score=LEAST))
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ class DetectorConfig:
     threads: int = 0
     """Of the processor, for a detector that runs on it; 0: as many as are measured to be fastest."""
     device: str = ""
-    """`cpu`; `cuda:1` and the like for one NVIDIA GPU of several; empty: a GPU if there is one that is of use."""
+    """`cpu`, or one GPU: `vulkan:1` for ncnn, `cuda:1` for ultralytics; empty: a GPU if one is there that helps."""
     half: bool = False
     """Ultralytics on a GPU: infer in half precision."""
     tensorrt: bool = False

@@ -81,13 +81,19 @@ def letterbox(picture: Picture, width: int, height: int) -> tuple[Picture, Lette
     return canvas, box
 
 
+def is_end_to_end(shape: tuple[int, ...]) -> bool:
+    """Tell whether an output of this shape has a row for each object."""
+    # Two classes in the other form are 6 rows as well, but never 6 columns: a model has hundreds of anchors.
+    return len(shape) == 2 and shape[1] == _ROW and shape[0] != _ROW  # noqa: PLR2004
+
+
 def check_shape(shape: tuple[int, ...], classes: int) -> None:
     """Make sure that an output of this shape can be decoded.
 
     Raises:
         DetectorError: it is neither form, or its number of classes is not that of the labels.
     """
-    if _is_end_to_end(shape) or (len(shape) == 2 and shape[0] == _BOX + classes):  # noqa: PLR2004
+    if is_end_to_end(shape) or (len(shape) == 2 and shape[0] == _BOX + classes):  # noqa: PLR2004
         return
     raise DetectorError(
         Problem.MODEL_SHAPE,
@@ -110,7 +116,7 @@ def decode(output: NDArray[np.float32], classes: int, minimum_score: float) -> D
     if output.ndim == 3 and output.shape[0] == 1:  # noqa: PLR2004
         output = output[0]
     check_shape(output.shape, classes)
-    if _is_end_to_end(output.shape):
+    if is_end_to_end(output.shape):
         return _decode_end_to_end(output, classes, minimum_score)
     return _decode_raw(output, minimum_score)
 
@@ -127,11 +133,6 @@ def suppress(found: Detections, iou_threshold: float = IOU_THRESHOLD) -> Detecti
         if keep[row]:
             keep[row + 1 :] &= ~overlaps[row, row + 1 :]
     return found[keep]
-
-
-def _is_end_to_end(shape: tuple[int, ...]) -> bool:
-    # Two classes in the other form are 6 rows as well, but never 6 columns: a model has hundreds of anchors.
-    return len(shape) == 2 and shape[1] == _ROW and shape[0] != _ROW  # noqa: PLR2004
 
 
 def _decode_end_to_end(output: NDArray[np.float32], classes: int, minimum_score: float) -> Detections:
