@@ -19,7 +19,7 @@ BUILT_IN: Final = {
 """Module below `detectors` and class, by the name of the plug-in."""
 
 ULTRALYTICS_REQUIREMENTS: Final = (
-    "ultralytics>=8.3",  # brings torch and OpenCV
+    "ultralytics>=8.4.80",  # brings torch and OpenCV; older ones load any pickle
     "numpy>=2.2",
     "av>=14",
     "Pillow>=11",
