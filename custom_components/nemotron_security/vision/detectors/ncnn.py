@@ -17,7 +17,7 @@ import yaml
 from ..detections import Detections
 from ..messages import DetectorConfig, Problem
 from . import DetectorError, Picture
-from .yolo import GREY, Letterbox, check_shape, decode, is_end_to_end
+from .yolo import GREY, Letterbox, check_shape, decode, has_rows, is_rtdetr
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class NcnnDetector:
         self.width, self.height, labels = _read_metadata(folder / "metadata.yaml")
         self.labels = config.labels or labels
         self._minimum_score = config.minimum_score
+        self._stretched = False
         self._lock = threading.Lock()
         noise = np.random.default_rng(1).integers(0, 256, (self.height, self.width, 3), np.uint8)
         sample = _to_input(noise, self._fit(noise), self.width, self.height)
@@ -79,13 +80,13 @@ class NcnnDetector:
 
     def _detect_one(self, picture: Picture) -> Detections:
         box = self._fit(picture)
-        found = decode(
-            self._run(_to_input(picture, box, self.width, self.height)), len(self.labels), self._minimum_score
-        )
+        output = self._run(_to_input(picture, box, self.width, self.height))
+        found = decode(output, len(self.labels), self._minimum_score, width=self.width, height=self.height)
         return Detections(box.to_picture(found.boxes), found.scores, found.classes)
 
     def _fit(self, picture: Picture) -> Letterbox:
-        return Letterbox.fit(picture.shape[1], picture.shape[0], self.width, self.height)
+        place = Letterbox.stretch if self._stretched else Letterbox.fit
+        return place(picture.shape[1], picture.shape[0], self.width, self.height)
 
     def _run(self, picture: Any) -> NDArray[np.float32]:
         with self._lock:
@@ -100,6 +101,7 @@ class NcnnDetector:
             raise DetectorError(
                 Problem.MODEL_CORRUPT, "model.ncnn.bin holds other weights: what the model gives are not numbers"
             )
+        self._stretched = is_rtdetr(output, len(self.labels))
 
 
 class _Engine:
@@ -255,7 +257,7 @@ def _load_on_gpu(folder: Path, number: int, sample: Any, expected: NDArray[np.fl
 
 def _alike(output: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
     """Tell whether two outputs agree; rows that come in the order of their scores cannot be compared."""
-    if is_end_to_end(output.shape):
+    if has_rows(output.shape):
         return True
     boxes, scores = np.abs(output - expected)[:4], np.abs(output - expected)[4:]
     return bool(scores.max() < _LIKE and np.median(boxes) < 1.0)

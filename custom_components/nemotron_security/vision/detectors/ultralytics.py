@@ -235,7 +235,7 @@ def _load(library: ModuleType, path: Path) -> Any:
     try:
         if path.suffix.lower() == ".pt":
             return library.YOLO(str(path))  # turns to RT-DETR by itself
-        return (library.RTDETR if _is_rtdetr(path) else library.YOLO)(str(path), task="detect")
+        return library.RTDETR(str(path)) if _is_rtdetr(path) else library.YOLO(str(path), task="detect")
     except ImportError:
         raise
     except Exception as err:
