@@ -53,7 +53,7 @@ async def test_a_detector_on_a_server(kserve: KServeServer) -> None:
     kserve.token = f"Bearer {TOKEN}"
     config = DetectorConfig(plugin="triton", model="yolo", urls=(kserve.url,), token=TOKEN)
     trial = await async_try_detector(config, timeout=PATIENCE)
-    assert trial.problem is None
+    assert (trial.problem, trial.device) == (None, kserve.url.removeprefix("http://"))
     assert max(kserve.batches) > 1
     refused = await async_try_detector(
         DetectorConfig(plugin="triton", model="yolo", urls=(kserve.url,), token=TOKEN[:-1]), timeout=PATIENCE

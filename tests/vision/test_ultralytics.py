@@ -290,9 +290,9 @@ def test_poisoned_damaged_and_other_files(tmp_path: Path) -> None:
 FORMS = """
 import torch
 import onnxruntime
-from vision.detectors.ultralytics import _import
+from vision.detectors.ultralytics import import_library
 from vision.detectors.yolo import decode, is_rtdetr
-_import()
+import_library()
 from ultralytics import RTDETR, YOLO
 
 os.chdir(asked[1])

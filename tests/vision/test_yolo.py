@@ -95,7 +95,7 @@ def test_two_classes_are_not_taken_for_the_other_form() -> None:
 
 def test_rtdetr_is_known_by_its_boxes() -> None:
     for form, expected in ((raw, False), (end_to_end, False), (rtdetr, True), (queries, True)):
-        assert is_rtdetr(form(OBJECTS), 3) is expected  # type: ignore[operator]
+        assert is_rtdetr(form(OBJECTS), 3) is expected
     assert not is_rtdetr(end_to_end([]), 3)
     assert not is_rtdetr(np.full((300, 6), np.nan, np.float32), 3)
     with pytest.raises(DetectorError, match="300x7"):

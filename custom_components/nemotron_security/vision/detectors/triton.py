@@ -53,6 +53,8 @@ class TritonDetector:
         self._path = f"/v2/models/{quote(config.model, safe='')}"
         self._minimum_score = config.minimum_score
         self._stretched = False
+        self.device = ""
+        """The server that looked first, by host and port."""
         self._names = config.labels
         self._models: dict[Server, _Model] = {}
         self._servers = Servers.of(config.urls, config.token, bearer=True)
@@ -110,6 +112,7 @@ class TritonDetector:
         except DetectorError as err:
             raise server.error(err.problem, err.detail) from err
         self._stretched = is_rtdetr(output, len(model.labels))
+        self.device = server.name
         self._models[server] = model
         return model
 

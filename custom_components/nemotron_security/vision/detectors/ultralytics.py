@@ -59,7 +59,7 @@ class UltralyticsDetector:
                 the GPU cannot be used.
         """
         path = _checked(Path(config.model))
-        library, torch = _import()
+        library, torch = import_library()
         self._device, self.device = _choose_device(torch, config.device, path)
         self.threads = 0 if self._device.startswith("cuda") else _use_threads(torch, config.threads)
         self._options = {
@@ -182,12 +182,12 @@ def _holds_a_program(data: bytes) -> bool:
         return False
 
 
-def _import() -> tuple[ModuleType, Any]:
+def import_library() -> tuple[ModuleType, Any]:
     """Import the library, told to keep to itself."""
-    os.environ.update(_SETTINGS)
-    folder = _own_folder()
-    os.environ |= {"YOLO_CONFIG_DIR": folder, "MPLCONFIGDIR": folder}
     import torch  # noqa: PLC0415  # takes seconds, and is there in its own environment only
+
+    folder = _own_folder()
+    os.environ.update(_SETTINGS, YOLO_CONFIG_DIR=folder, MPLCONFIGDIR=folder)
     import ultralytics as library  # noqa: PLC0415
     from ultralytics import utils  # noqa: PLC0415
 
