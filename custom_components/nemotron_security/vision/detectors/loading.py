@@ -77,6 +77,8 @@ class _Guarded:
         self.device = str(getattr(self._inner, "device", ""))
         threads = getattr(self._inner, "threads", 0)
         self.threads = threads if type(threads) is int else 0
+        batch = getattr(self._inner, "batch", 1)
+        self.batch = batch if type(batch) is int else 1
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""

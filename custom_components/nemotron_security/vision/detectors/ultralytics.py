@@ -62,6 +62,7 @@ class UltralyticsDetector:
         library, torch = import_library()
         self._device, self.device = _choose_device(torch, config.device, path)
         self.threads = 0 if self._device.startswith("cuda") else _use_threads(torch, config.threads)
+        self.batch = _MAX_BATCH if self._device.startswith("cuda") else 1
         self._options = {
             "conf": max(config.minimum_score, 1e-3),
             "iou": _IOU,
