@@ -64,7 +64,7 @@ def _timed(frames: Iterable[Frame], stages: Stages) -> Iterator[Frame]:
 
 def measure() -> _report.Figures:
     """Take the whole video through the pipeline."""
-    loaded = LoadedDetector.load(DetectorConfig(model=str(MODEL)))
+    loaded = LoadedDetector.load(DetectorConfig(model=str(MODEL), threads=1))
     recorder = _Recorder(loaded.detector)
     loaded = LoadedDetector(recorder, loaded.minimum_score)
     source = Source(kind=SourceKind.FILE, location=str(VIDEO), loop=False, realtime=False)

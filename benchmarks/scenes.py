@@ -124,7 +124,7 @@ def iou(one: Box, other: Box) -> float:
 
 def measure() -> _report.Figures:
     """Play all scenes."""
-    loaded = LoadedDetector.load(DetectorConfig(model=os.environ.get("MODEL", str(MODEL))))
+    loaded = LoadedDetector.load(DetectorConfig(model=os.environ.get("MODEL", str(MODEL)), threads=1))
     outcomes = []
     for path, truth in clips():
         outcome = watch(path, truth, loaded)

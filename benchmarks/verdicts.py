@@ -168,7 +168,7 @@ def watch(name: str) -> list[Seen]:
     first: dict[int, TrackPicture] = {}
     best: dict[int, TrackPicture] = {}
     with open_source(source, fps=0, stop=threading.Event()) as frames:
-        loaded = LoadedDetector.load(DetectorConfig(model=str(MODEL)))
+        loaded = LoadedDetector.load(DetectorConfig(model=str(MODEL), threads=1))
         for frame, reports, _ in follow(frames, CameraPipeline(config, count(1)), loaded):
             for report in reports:
                 if isinstance(report, FrameTracks):

@@ -32,6 +32,9 @@ LAYERS: tuple[set[str], ...] = (
     {"checks", "vision", "models", "const", "zone_checks"},
 )
 
+PARENTS_SIDE = {"messages", "executor", "pool", "redact", "trial", "plugins"}
+"""What Home Assistant's process may load of `vision`."""
+
 
 def part_of(file: Path) -> str:
     """Return the module or package right below the integration that a file belongs to."""
@@ -102,13 +105,13 @@ def test_vision_imports_nothing_above_it(file: Path) -> None:
 def test_of_vision_only_the_parents_side_is_used(file: Path) -> None:
     """Home Assistant's process must never load a decoder or a detector."""
     ours = [name for name in own_imports(file) if name.startswith("vision.")]
-    assert [name for name in ours if name.split(".")[1] not in ("messages", "executor", "pool", "redact")] == []
+    assert [name for name in ours if name.split(".")[1] not in PARENTS_SIDE] == []
 
 
 def test_the_parents_side_of_vision_loads_no_library() -> None:
     """Home Assistant's process pays for what the executor imports, directly or not."""
     vision = PACKAGE / "vision"
-    waiting, seen, libraries = {"executor", "pool"}, set[str](), set[str]()
+    waiting, seen, libraries = set(PARENTS_SIDE), set[str](), set[str]()
     while waiting:
         module = waiting.pop()
         seen.add(module)

@@ -173,7 +173,7 @@ def test_what_is_no_incident(found: ObjectTruth) -> None:
     ],
 )
 def test_real_weights_know_what_was_drawn(name: str, time: float, label: str, least: float) -> None:
-    detector = NcnnDetector(DetectorConfig(model=str(COCO_MODEL), minimum_score=0.2))
+    detector = NcnnDetector(DetectorConfig(model=str(COCO_MODEL), threads=1, minimum_score=0.2))
     picture, truth = _picture(SCENES[name], time)
     (found,) = detector.detect([picture])
     scores = [_best(found, detector.labels, shown) for shown in truth.objects if shown.label == label]
@@ -182,7 +182,7 @@ def test_real_weights_know_what_was_drawn(name: str, time: float, label: str, le
 
 @pytest.fixture(scope="module")
 def own_detector() -> NcnnDetector:
-    return NcnnDetector(DetectorConfig(model=str(OWN_MODEL), minimum_score=0.05))
+    return NcnnDetector(DetectorConfig(model=str(OWN_MODEL), threads=1, minimum_score=0.05))
 
 
 def test_own_model_is_small_and_ours(own_detector: NcnnDetector) -> None:

@@ -55,7 +55,7 @@ ENTITIES = {
     "sensor": {description.key for description in (*sensor.SENSORS, *sensor.PIPELINE_SENSORS, *gpu_entities.SENSORS)},
     "switch": {"detection"},
 }
-MODEL_PROBLEMS = {Problem.MODEL_MISSING, Problem.MODEL_CORRUPT, Problem.MODEL_SHAPE}
+MODEL_PROBLEMS = {problem for problem in Problem if problem.startswith("model_")}
 DETECTOR_PROBLEMS = {problem for problem in Problem if problem.startswith("detector_")}
 CAMERA_PROBLEMS = set(Problem) - MODEL_PROBLEMS - DETECTOR_PROBLEMS
 

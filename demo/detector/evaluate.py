@@ -104,7 +104,7 @@ def _overlaps(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArra
 
 def evaluate(model: Path, data: Path) -> dict[str, object]:
     """Return the figures of a model over a data set."""
-    detector = NcnnDetector(DetectorConfig(model=str(model), minimum_score=LOWEST))
+    detector = NcnnDetector(DetectorConfig(model=str(model), threads=1, minimum_score=LOWEST))
     frames = Frames([data])
     whole, regions, times, false = Tally(), Tally(), [], []
     for jpeg, truth in zip(frames.pictures, frames.boxes, strict=True):

@@ -12,8 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import io
 import json
 import math
+import os
+from pathlib import Path
 import socket
 import struct
+import subprocess
 import threading
 from typing import Any, override
 
@@ -23,6 +26,55 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from custom_components.nemotron_security.vision.detectors.ncnn import NcnnDetector
+from custom_components.nemotron_security.vision.messages import DetectorConfig
+
+SERVE = """
+import sys
+import ncnn, numpy as np
+from pytriton.decorators import batch
+from pytriton.model_config import ModelConfig, Tensor
+from pytriton.triton import Triton, TritonConfig
+
+WIDTH, HEIGHT = int(sys.argv[3]), int(sys.argv[4])
+ANCHORS = sum(WIDTH // stride * (HEIGHT // stride) for stride in (8, 16, 32))
+net = ncnn.Net()
+net.opt.num_threads = 1
+net.load_param(sys.argv[2] + "/model.ncnn.param")
+net.load_model(sys.argv[2] + "/model.ncnn.bin")
+
+def look(picture):
+    planes = np.ascontiguousarray(picture)
+    extractor = net.create_extractor()
+    extractor.input(net.input_names()[0], ncnn.Mat(planes).clone())
+    return np.array(extractor.extract(net.output_names()[0])[1], dtype=np.float32)
+
+@batch
+def infer(images):
+    rows = np.zeros((len(images), 84, ANCHORS), np.float32)
+    for row, picture in zip(rows, images):
+        output = look(picture)
+        row[:4], row[4:4 + len(output) - 4] = output[:4], output[4:]
+    return {"output0": rows}
+
+@batch
+def pass_by(images):
+    return {"output0": np.zeros((len(images), 84, ANCHORS), np.float32)}
+
+config = TritonConfig(http_address="127.0.0.1", http_port=int(sys.argv[1]), allow_grpc=False, allow_metrics=False)
+with Triton(config=config) as triton:
+    for name, answer in (("yolo", infer), ("nothing", pass_by)):
+        triton.bind(
+            name, answer, inputs=[Tensor(name="images", dtype=np.float32, shape=(3, HEIGHT, WIDTH))],
+            outputs=[Tensor(name="output0", dtype=np.float32, shape=(84, ANCHORS))],
+            config=ModelConfig(max_batch_size=8),
+        )
+    triton.run()
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+REAL_TRITON = os.environ.get("TRITON_PYTHON", "")
+"""A Python that has `nvidia-pytriton` and `ncnn`: with it the tests run against NVIDIA's own server too."""
 
 TYPES = {"FP32": "<f4", "FP16": "<f2", "UINT8": "u1"}
 LENGTH = "Inference-Header-Content-Length"
@@ -324,3 +376,31 @@ def running[S: ModelServer](server: S) -> Iterator[S]:
     finally:
         server.die()
         thread.join()
+
+
+@contextmanager
+def real_triton(model: Path) -> Iterator[str]:
+    """Let NVIDIA's own server run an ncnn model as `yolo` while the block does; yields its address.
+
+    Its second model, `nothing`, takes and gives the same tensors and does nothing.
+    """
+    detector = NcnnDetector(DetectorConfig(model=str(model), threads=1))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [REAL_TRITON, "-c", SERVE, str(port), str(model), str(detector.width), str(detector.height)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            while "ready" not in (line := process.stdout.readline()):
+                assert line, "it ended"
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:  # a test that failed left a connection open, for which it waits
+                process.terminate()

@@ -143,11 +143,12 @@ async def test_a_stop_during_the_start_leaves_nothing(executor: Executor) -> Non
 
 @pytest.mark.skipif(not MODEL.is_dir() or not STREET.is_file(), reason="needs the weights and footage of shared/")
 async def test_people_in_a_street_are_tracked_and_pictured(executor: Executor, reports: Reports) -> None:
-    executor.set_detector(DetectorConfig(model=str(MODEL)))
+    executor.set_detector(DetectorConfig(model=str(MODEL), threads=1))
     executor.set_camera(_camera("street", STREET))
     await executor.async_start()
     state = await reports.until(DetectorState)
     assert (state.problem, state.width, state.labels[0]) == (None, 320, "person")
+    assert (state.device.startswith("cpu"), state.threads) == (True, 1)
     seen = await reports.until(FrameTracks, lambda frame: any(track.confirmed for track in frame.tracks))
     track = next(track for track in seen.tracks if track.confirmed)
     assert track.label == "person"

@@ -5,15 +5,18 @@ from pathlib import Path
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import yaml
 
-from custom_components.nemotron_security.vision.detectors import DetectorError
+from custom_components.nemotron_security.vision.detectors import DetectorError, ncnn
 from custom_components.nemotron_security.vision.detectors.ncnn import NcnnDetector
 from custom_components.nemotron_security.vision.messages import DetectorConfig, Problem
+from custom_components.nemotron_security.vision.trial import async_try_detector
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared"
@@ -28,7 +31,7 @@ from vision.detectors import DetectorError
 from vision.detectors.ncnn import NcnnDetector
 from vision.messages import DetectorConfig
 try:
-    NcnnDetector(DetectorConfig(model=sys.argv[1]))
+    NcnnDetector(DetectorConfig(model=sys.argv[1], threads=1))
 except DetectorError as err:
     print(err.problem, "|", err.detail)
 else:
@@ -63,8 +66,8 @@ def load(folder: Path) -> str:
     return done.stdout.strip()
 
 
-def detector(folder: Path, **options: float) -> NcnnDetector:
-    return NcnnDetector(DetectorConfig(model=str(folder), **options))  # type: ignore[arg-type]
+def detector(folder: Path, **options: object) -> NcnnDetector:
+    return NcnnDetector(DetectorConfig(**{"model": str(folder), "threads": 1, **options}))  # type: ignore[arg-type]
 
 
 def footage(number: int) -> np.ndarray:
@@ -249,3 +252,132 @@ def test_input_that_is_not_square(tmp_path: Path) -> None:
     (found,) = yolo.detect([white])
     assert (found.boxes[:, 2] <= 90).all()
     assert (found.boxes[:, 3] <= 120).all()
+
+
+def test_labels_of_a_file_take_the_place_of_the_models_own(weights: Path) -> None:
+    names = tuple(f"thing {number}" for number in range(80))
+    assert detector(weights, labels=names).labels == names
+    with pytest.raises(DetectorError) as error:
+        detector(weights, labels=names[:79])
+    assert error.value.problem is Problem.MODEL_SHAPE
+    assert "79 labels" in error.value.detail
+
+
+# --- on what it runs ------------------------------------------------------------------------------------------------
+
+
+class Engine:
+    """A model whose runs take as long as the test says, by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float], cores: int) -> None:
+        self.now = 0.0
+        self.threads = 0
+        self.tried: list[int] = []
+        self._seconds = seconds
+        monkeypatch.setattr(ncnn, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(ncnn, "os", SimpleNamespace(process_cpu_count=lambda: cores))
+
+    def use_threads(self, threads: int) -> None:
+        self.threads = threads
+        self.tried.append(threads)
+
+    def run(self, picture: Any) -> None:
+        self.now += self._seconds[self.threads]
+
+
+@pytest.mark.parametrize(
+    ("cores", "seconds", "tried", "chosen"),
+    [
+        (1, {1: 0.02}, [1], 1),
+        (2, {1: 0.02, 2: 0.01}, [1], 1),  # one core is left to decoding
+        (4, {1: 0.02, 2: 0.011, 3: 0.008}, [1, 2, 3], 3),
+        (9, {1: 0.02, 2: 0.011, 3: 0.008, 4: 0.0079}, [1, 2, 3, 4], 3),  # it has to get clearly faster
+        (8, {1: 0.02, 2: 0.6}, [1, 2], 1),  # threads that wait for each other
+        (64, {1: 0.5, 2: 0.26, 3: 0.2}, [1, 2, 3], 3),  # no time to try more
+    ],
+)
+def test_as_many_threads_as_are_worth_it(
+    monkeypatch: pytest.MonkeyPatch, cores: int, seconds: dict[int, float], tried: list[int], chosen: int
+) -> None:
+    engine: Any = Engine(monkeypatch, seconds, cores)
+    took = ncnn._choose_threads(engine, None, 0)
+    assert (engine.tried[: len(tried)], engine.threads) == (tried, chosen)
+    assert took == pytest.approx(seconds[chosen])
+    assert engine.now < 3
+
+
+def test_a_number_of_threads_that_was_asked_for(weights: Path) -> None:
+    yolo = detector(weights, threads=2)
+    assert (yolo.threads, yolo.device) == (2, "cpu")
+    assert detector(weights, threads=0).threads >= 1
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "vulkan", "vulkan:x", "vulkan:99", "gpu"])
+def test_a_device_that_is_none(weights: Path, device: str) -> None:
+    with pytest.raises(DetectorError) as error:
+        detector(weights, device=device)
+    assert error.value.problem is Problem.DETECTOR_NO_DEVICE
+    assert device in error.value.detail
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose GPU has a name; what it calculates is up to the test."""
+    monkeypatch.setattr(ncnn, "_real_gpu", lambda: 0)
+    monkeypatch.setattr(ncnn, "_gpu_name", lambda number: "Arc")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda output: output + np.float32(0.1), "other results"),
+        (lambda output: output * np.float32(np.nan), "other results"),
+        (lambda output: output[:, 1:], "other results"),
+        (None, "status -1"),
+    ],
+)
+def test_a_gpu_that_fails_is_not_used(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any] | None, words: str
+) -> None:
+    load = ncnn._Engine.load
+
+    def load_on_gpu(folder: Path, gpu: int | None = None) -> Any:
+        engine = load(folder)
+        run = engine.run
+
+        def fail(picture: Any) -> Any:
+            if change is None:
+                raise DetectorError(Problem.MODEL_CORRUPT, "status -1")
+            return change(run(picture))
+
+        if gpu is not None:
+            monkeypatch.setattr(engine, "run", fail)
+        return engine
+
+    monkeypatch.setattr(ncnn._Engine, "load", load_on_gpu)
+    yolo = detector(weights)
+    assert yolo.device.startswith("cpu (Arc: ")
+    assert words in yolo.device
+    assert len(yolo.detect([footage(0)])[0]) >= 3
+    assert detector(weights, device="cpu").device == "cpu"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_that_is_not_faster_is_not_used(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = ncnn._Engine.load
+    monkeypatch.setattr(ncnn._Engine, "load", lambda folder, gpu=None: load(folder))
+    monkeypatch.setattr(ncnn, "_CLEARLY_FASTER", 0.0)
+    assert detector(weights).device == "cpu (Arc is not faster)"
+    monkeypatch.setattr(ncnn, "_CLEARLY_FASTER", 1e9)
+    assert detector(weights).device == "Arc"
+
+
+async def test_vulkan() -> None:
+    """Where there is one: Mesa's llvmpipe is enough, and takes half a minute."""
+    model = REPOSITORY / "demo" / "detector" / "model"
+    trial = await async_try_detector(DetectorConfig(model=str(model), threads=1, device="vulkan:0"), timeout=300)
+    if "finds 0 GPUs" in trial.detail:
+        pytest.skip("no Vulkan on this machine")
+    assert (trial.problem, trial.detail) == (None, "")
+    assert not trial.device.startswith("cpu")

@@ -337,7 +337,7 @@ def test_the_stages_of_a_step_are_timed() -> None:
 def test_an_unknown_plug_in_is_refused() -> None:
     with pytest.raises(DetectorError) as error:
         LoadedDetector.load(DetectorConfig(plugin="crystal_ball"))
-    assert error.value.problem is Problem.MODEL_MISSING
+    assert error.value.problem is Problem.DETECTOR_NOT_INSTALLED
 
 
 def test_who_asks_for_it_is_looked_for_where_nothing_moves() -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 import json
 import os
 from pathlib import Path
-import socket
 import subprocess
 import sys
 from typing import Any
@@ -23,22 +22,19 @@ from demo.scenes import SCENES
 from demo.scenes.renderer import SceneRenderer
 
 from .blobs import write_video
-from .model_servers import DeepStackServer, KServeServer, ModelServer, running
+from .model_servers import REAL_TRITON, DeepStackServer, KServeServer, ModelServer, real_triton, running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = REPOSITORY / "demo" / "detector" / "model"
 VISION = REPOSITORY / "custom_components" / "nemotron_security" / "vision"
 LEAST = 0.3
 TOKEN = "secret-token"
-REAL_TRITON = os.environ.get("TRITON_PYTHON", "")
-"""A Python that has `nvidia-pytriton` and `ncnn`: with it the tests run against NVIDIA's own server too."""
-
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
 @pytest.fixture(scope="module")
 def embedded() -> NcnnDetector:
-    return NcnnDetector(DetectorConfig(model=str(MODEL), minimum_score=LEAST))
+    return NcnnDetector(DetectorConfig(model=str(MODEL), threads=1, minimum_score=LEAST))
 
 
 @pytest.fixture(scope="module")
@@ -374,70 +370,16 @@ def test_deepstack_predictions_that_are_none(deep: DeepStackServer, pictures: li
 
 # --- NVIDIA's own server --------------------------------------------------------------------------------------------
 
-SERVE = """
-import sys
-import ncnn, numpy as np
-from pytriton.decorators import batch
-from pytriton.model_config import ModelConfig, Tensor
-from pytriton.triton import Triton, TritonConfig
-
-net = ncnn.Net()
-net.opt.num_threads = 1
-net.load_param(sys.argv[2] + "/model.ncnn.param")
-net.load_model(sys.argv[2] + "/model.ncnn.bin")
-
-def look(picture):
-    planes = np.ascontiguousarray(picture)
-    extractor = net.create_extractor()
-    extractor.input(net.input_names()[0], ncnn.Mat(planes).clone())
-    return np.array(extractor.extract(net.output_names()[0])[1], dtype=np.float32)
-
-@batch
-def infer(images):
-    rows = np.zeros((len(images), 84, 1260), np.float32)
-    for row, picture in zip(rows, images):
-        output = look(picture)
-        row[:4], row[4:4 + len(output) - 4] = output[:4], output[4:]
-    return {"output0": rows}
-
-config = TritonConfig(http_address="127.0.0.1", http_port=int(sys.argv[1]), allow_grpc=False, allow_metrics=False)
-with Triton(config=config) as triton:
-    triton.bind(
-        "yolo", infer, inputs=[Tensor(name="images", dtype=np.float32, shape=(3, 192, 320))],
-        outputs=[Tensor(name="output0", dtype=np.float32, shape=(84, 1260))], config=ModelConfig(max_batch_size=4),
-    )
-    triton.run()
-    print("ready", flush=True)
-    sys.stdin.read()
-"""
-
 
 @pytest.mark.skipif(not REAL_TRITON, reason="TRITON_PYTHON names no Python with nvidia-pytriton and ncnn")
-def test_real_triton(embedded: NcnnDetector, pictures: list[Picture], tmp_path: Path) -> None:
+def test_real_triton(embedded: NcnnDetector, pictures: list[Picture]) -> None:
     """The demo's six classes are COCO's first six rows there; only their numbers matter."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = tmp_path / "serve.py"
-    script.write_text(SERVE, encoding="utf-8")
-    command = [REAL_TRITON, str(script), str(port), str(MODEL)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        try:
-            while "ready" not in (line := process.stdout.readline()):
-                assert line, "it ended"
-            url = f"http://127.0.0.1:{port}"
-            detector = load(url)
-            assert detector.labels == COCO
-            assert_same(detector.detect(pictures), embedded.detect(pictures))
-            expect(Problem.DETECTOR_NO_MODEL, lambda: load(url, model="other"))
-            detector.close()  # it waits for its clients
-        finally:
-            process.stdin.close()
-            process.wait(30)
+    with real_triton(MODEL) as url:
+        detector = load(url)
+        assert detector.labels == COCO
+        assert_same(detector.detect(pictures), embedded.detect(pictures))
+        expect(Problem.DETECTOR_NO_MODEL, lambda: load(url, model="other"))
+        detector.close()  # it waits for its clients
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

@@ -154,8 +154,8 @@ def test_what_is_printed_never_gets_among_the_messages() -> None:
     program = (
         "import os, runpy, sys, types\n"
         f"runpy.run_path({str(VISION / '__main__.py')!r}, run_name='main')['_register']()\n"
-        "from vision.worker import _claim_stdout\n"
-        "reports = _claim_stdout()\n"
+        "from vision.outbox import claim_stdout\n"
+        "reports = claim_stdout()\n"
         "print('a stray print', flush=True)\n"
         "os.write(1, b'and one of a library in C')\n"
         "reports.write(b'a message')\n"

@@ -10,7 +10,8 @@ from custom_components.nemotron_security.vision.detectors.yolo import (
     GREY,
     Letterbox,
     check_shape,
-    decode,
+    decode as decode_of_input,
+    is_rtdetr,
     letterbox,
     suppress,
 )
@@ -19,6 +20,7 @@ from custom_components.nemotron_security.vision.messages import Problem
 type Objects = list[tuple[int, float, tuple[float, float, float, float]]]
 """Class, score, box."""
 
+WIDTH, HEIGHT = 320, 256
 OBJECTS: Objects = [(2, 0.9, (10, 20, 50, 80)), (0, 0.8, (100, 100, 140, 200)), (1, 0.6, (200, 50, 260, 90))]
 
 
@@ -39,6 +41,29 @@ def end_to_end(objects: Objects) -> np.ndarray:
     return output
 
 
+def rtdetr(objects: Objects) -> np.ndarray:
+    """The (300, 6) form of RT-DETR: centre and size as shares of the input; no row is empty."""
+    output = np.tile(np.array([0.5, 0.5, 0.2, 0.2, 0.001, 0], np.float32), (300, 1))
+    for row, (kind, score, (left, top, right, bottom)) in enumerate(objects):
+        x, y, width, height = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+        output[row] = (x / WIDTH, y / HEIGHT, width / WIDTH, height / HEIGHT, score, kind)
+    return output
+
+
+def queries(objects: Objects, *, classes: int = 3) -> np.ndarray:
+    """The (300, 4 + classes) form of older exports of RT-DETR."""
+    rows = rtdetr(objects)
+    output = np.full((300, 4 + classes), 0.001, np.float32)
+    output[:, :4] = rows[:, :4]
+    for row, (kind, score, _) in enumerate(objects):
+        output[row, 4 + kind] = score
+    return output
+
+
+def decode(output: np.ndarray, classes: int, minimum_score: float) -> Detections:
+    return decode_of_input(output, classes, minimum_score, width=WIDTH, height=HEIGHT)
+
+
 def listed(found: Detections) -> Objects:
     return [
         (int(kind), round(float(score), 3), tuple(round(float(side), 1) for side in box))  # type: ignore[misc]
@@ -46,13 +71,13 @@ def listed(found: Detections) -> Objects:
     ]
 
 
-@pytest.mark.parametrize("form", [raw, end_to_end])
-def test_both_forms_give_the_same(form: object) -> None:
+@pytest.mark.parametrize("form", [raw, end_to_end, rtdetr, queries])
+def test_all_forms_give_the_same(form: object) -> None:
     found = decode(form(OBJECTS), 3, 0.5)  # type: ignore[operator]
     assert listed(found) == OBJECTS
     assert [str(array.dtype) for array in (found.boxes, found.scores, found.classes)] == ["float32", "float32", "int32"]
     assert len(decode(form(OBJECTS), 3, 0.7)) == 2  # type: ignore[operator]
-    assert len(decode(form([]), 3, 0.0)) == 0  # type: ignore[operator]
+    assert len(decode(form([]), 3, 0.01)) == 0  # type: ignore[operator]
 
 
 def test_a_batch_of_one_is_unpacked() -> None:
@@ -64,6 +89,17 @@ def test_two_classes_are_not_taken_for_the_other_form() -> None:
     objects: Objects = [(1, 0.9, (10, 20, 50, 80))]
     assert listed(decode(raw(objects, classes=2), 2, 0.5)) == objects
     assert listed(decode(end_to_end(objects), 2, 0.5)) == objects
+    assert listed(decode(rtdetr(objects), 2, 0.5)) == objects
+    assert listed(decode(queries(objects, classes=2), 2, 0.5)) == objects
+
+
+def test_rtdetr_is_known_by_its_boxes() -> None:
+    for form, expected in ((raw, False), (end_to_end, False), (rtdetr, True), (queries, True)):
+        assert is_rtdetr(form(OBJECTS), 3) is expected
+    assert not is_rtdetr(end_to_end([]), 3)
+    assert not is_rtdetr(np.full((300, 6), np.nan, np.float32), 3)
+    with pytest.raises(DetectorError, match="300x7"):
+        decode(np.full((300, 7), 12.0, np.float32), 3, 0.5)
 
 
 @pytest.mark.parametrize("shape", [(84,), (85, 8400), (300, 7), (8400, 84), (1, 3, 80, 80), (), (2, 84, 8400)])
@@ -122,7 +158,7 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(shared / union) if union > 0 else 0.0
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([0.3, 0.5, 0.7]))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.sampled_from([0.30001, 0.50001, 0.70001]))
 def test_suppression_agrees_with_the_textbook(seed: int, count: int, threshold: float) -> None:
     random = np.random.default_rng(seed)
     corner = random.integers(0, 60, (count, 2)).astype(np.float32)

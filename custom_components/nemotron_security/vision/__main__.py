@@ -1,8 +1,9 @@
 """Runs the package without Home Assistant.
 
-`python -I FOLDER --worker` is the worker process; `python FOLDER VIDEO` watches a video file. As the folder stands
-below an integration whose `select.py` or `event.py` would shadow the standard library, that is never put on the module
-path: the package registers itself, as `vision`.
+`python -I FOLDER --worker` is the worker process, `python -I FOLDER --check` tries the detector whose config it reads
+on stdin, `python FOLDER VIDEO` watches a video file. As the folder stands below an integration whose `select.py` or
+`event.py` would shadow the standard library, that is never put on the module path: the package registers itself, as
+`vision`.
 """
 
 from importlib import import_module, util
@@ -11,6 +12,7 @@ import sys
 
 _FOLDER = Path(__file__).resolve().parent
 _PACKAGES = "--packages="
+_MODULES = {"--worker": "worker", "--check": "trial_run"}
 
 
 def _register() -> str:
@@ -27,13 +29,15 @@ def _register() -> str:
 def _main() -> int:
     name = __package__ or _register()
     arguments = sys.argv[1:]
-    if "--worker" not in arguments:
-        return _run(f"{name}.watch", arguments)
-    arguments.remove("--worker")
     # Where the parent's packages lie; an isolated interpreter does not know all of its folders.
     folders = [item.removeprefix(_PACKAGES) for item in arguments if item.startswith(_PACKAGES)]
     sys.path += [folder for folder in folders if folder not in sys.path]
-    return _run(f"{name}.worker", [item for item in arguments if not item.startswith(_PACKAGES)])
+    arguments = [item for item in arguments if not item.startswith(_PACKAGES)]
+    for option, module in _MODULES.items():
+        if option in arguments:
+            arguments.remove(option)
+            return _run(f"{name}.{module}", arguments)
+    return _run(f"{name}.watch", arguments)
 
 
 def _run(module: str, arguments: list[str]) -> int:

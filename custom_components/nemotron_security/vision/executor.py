@@ -6,12 +6,10 @@ import contextlib
 from itertools import count
 import logging
 import math
-import os
-from pathlib import Path
 import sys
 import time
 
-from . import wire
+from . import launch, wire
 from .messages import (
     CameraConfig,
     CameraState,
@@ -58,26 +56,6 @@ _STILL_LIMIT = 2 * 1024 * 1024
 """Bytes waiting in the pipe above which a still is dropped: a fresher one follows."""
 _COMMAND_LIMIT = 16 * 1024 * 1024
 """Bytes waiting in the pipe above which the worker is taken for hung."""
-
-_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "HOME",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "OMP_NUM_THREADS",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "VK_DRIVER_FILES",
-    "VK_ICD_FILENAMES",
-)
-"""All that the worker is given of the environment, which may hold the house's secrets."""
 
 
 class Executor:
@@ -232,12 +210,15 @@ class Executor:
         process = await asyncio.create_subprocess_exec(
             self._python,
             "-I",
-            str(Path(__file__).parent),
-            *self._arguments(),
+            launch.FOLDER,
+            "--worker",
+            f"--number={self._number}",
+            f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}",
+            *launch.package_arguments(self._python),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
+            env=launch.environment(),
             limit=_READ_LIMIT,
             start_new_session=True,  # Ctrl-C is for Home Assistant, which then stops the worker in its own time
         )
@@ -276,14 +257,6 @@ class Executor:
             self._ticks_left -= 1
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-
-    def _arguments(self) -> list[str]:
-        ours = ["--worker", f"--number={self._number}", f"--log-level={_WORKER_LOGGER.getEffectiveLevel()}"]
-        if self._python != sys.executable:
-            return ours
-        # Home Assistant may keep requirements in a folder of its own, which an isolated interpreter does not know.
-        packages = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
-        return [*ours, *(f"--packages={entry}" for entry in packages)]
 
     def _send_wanted_state(self) -> None:
         if self._detector is not None:
@@ -367,10 +340,6 @@ class Executor:
             process.kill()
             return
         process.stdin.write(wire.encode(command))
-
-
-def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
 async def _async_relay_errors(process: asyncio.subprocess.Process) -> None:

@@ -204,7 +204,14 @@ class Inference:
                 if self._wanted == config:
                     self._loaded_config = config
             self._tell(
-                DetectorState(problem=None, labels=detector.labels, width=detector.width, height=detector.height)
+                DetectorState(
+                    problem=None,
+                    labels=detector.labels,
+                    width=detector.width,
+                    height=detector.height,
+                    device=loaded.device,
+                    threads=loaded.threads,
+                )
             )
 
     def _look(self) -> None:

@@ -143,11 +143,23 @@ class Problem(StrEnum):
     MODEL_MISSING = "model_missing"
     MODEL_CORRUPT = "model_corrupt"
     MODEL_SHAPE = "model_shape"
+    MODEL_UNSAFE = "model_unsafe"
+    """The file holds more than weights: loading it would run a program."""
     DETECTOR_UNREACHABLE = "detector_unreachable"
     DETECTOR_UNAUTHORIZED = "detector_unauthorized"
     DETECTOR_NOT_READY = "detector_not_ready"
     DETECTOR_NO_MODEL = "detector_no_model"
     DETECTOR_BAD_ANSWER = "detector_bad_answer"
+    DETECTOR_NOT_INSTALLED = "detector_not_installed"
+    """There is no such plug-in, or not what it needs."""
+    DETECTOR_BROKEN = "detector_broken"
+    """A plug-in does not do what a detector has to."""
+    DETECTOR_NO_DEVICE = "detector_no_device"
+    """The GPU that it shall run on is not there or cannot do it."""
+    DETECTOR_CRASHED = "detector_crashed"
+    """Its process died while it was tried."""
+    DETECTOR_TIMEOUT = "detector_timeout"
+    """It was tried, and was not done in time."""
     WORKER_DOWN = "worker_down"
     CAMERA_UNAVAILABLE = "camera_unavailable"
 
@@ -189,11 +201,21 @@ class DetectorConfig:
     """Which model looks at the frames of every camera of this worker."""
 
     plugin: str = "ncnn"
-    """`ncnn`, `triton` or `deepstack`."""
+    """`ncnn`, `ultralytics`, `triton`, `deepstack`, or the name of a plug-in that another package brings."""
     model: str = ""
-    """For ncnn a folder with `model.ncnn.param`, `model.ncnn.bin` and `metadata.yaml` (Ultralytics' export); for others
-    the model's name at the server, empty for the one that a DeepStack-like server has anyway."""
-    threads: int = 1
+    """For ncnn a folder with `model.ncnn.param`, `model.ncnn.bin` and `metadata.yaml` (Ultralytics' export), for
+    ultralytics a file (`.pt`, `.onnx`, `.engine`); for others the model's name at the server, empty for the one that a
+    DeepStack-like server has anyway."""
+    threads: int = 0
+    """Of the processor, for a detector that runs on it; 0: as many as are measured to be fastest."""
+    device: str = ""
+    """`cpu`, or one GPU: `vulkan:1` for ncnn, `cuda:1` for ultralytics; empty: a GPU if one is there that helps."""
+    half: bool = False
+    """Ultralytics on a GPU: infer in half precision."""
+    tensorrt: bool = False
+    """Ultralytics on an NVIDIA GPU: let TensorRT make an engine of a `.pt` once, and use that."""
+    labels: tuple[str, ...] = ()
+    """Names of the model's classes, in its order, in place of its own; empty: its own."""
     minimum_score: float = 0.5
     """Detections below it never start a track (ByteTrack's low-score stage may still use them)."""
     urls: tuple[str, ...] = field(default=(), repr=False)
@@ -340,6 +362,10 @@ class DetectorState:
     """Input size in pixels."""
     camera_ids: tuple[str, ...] | None = None
     """The cameras that are not looked at any more for this problem; null: all of them. The pool says so."""
+    device: str = ""
+    """What it runs on: `cpu`, a GPU's name, `cpu (...)` with why no GPU is used, or a server's host and port."""
+    threads: int = 0
+    """Of the processor; 0 where it does not run on this machine's or chooses by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from collections import deque
 import logging
+import os
+import sys
 import threading
 from typing import BinaryIO, override
 
@@ -94,3 +96,11 @@ class LogForwarder(logging.Handler):
             self._outbox.put(line, droppable=True)
         except Exception:  # noqa: BLE001  # what logging itself does with a record that cannot be formatted
             self.handleError(record)
+
+
+def claim_stdout() -> BinaryIO:
+    """Keep stdout for messages alone: whatever else is printed, by C libraries too, goes to stderr."""
+    sys.stdout.flush()
+    reports = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return reports

@@ -14,7 +14,8 @@ import time
 import numpy as np
 
 from .detections import Detections
-from .detectors import Detector, DetectorError, Picture
+from .detectors import Detector, Picture
+from .detectors.loading import load_plugin
 from .frames import Frame
 from .messages import (
     PERSONS,
@@ -24,7 +25,6 @@ from .messages import (
     FrameTracks,
     Mask,
     MotionState,
-    Problem,
     Report,
     TrackState,
 )
@@ -60,30 +60,15 @@ _FAR = 1e6
 """Pixels: farther than any object leaves the frame."""
 
 
-def _load(config: DetectorConfig) -> Detector:
-    """Import no more than the plug-in that is wanted: ncnn alone is a library of 12 MB."""
-    match config.plugin:
-        case "ncnn":
-            from .detectors.ncnn import NcnnDetector  # noqa: PLC0415
-
-            return NcnnDetector(config)
-        case "triton":
-            from .detectors.triton import TritonDetector  # noqa: PLC0415
-
-            return TritonDetector(config)
-        case "deepstack":
-            from .detectors.deepstack import DeepStackDetector  # noqa: PLC0415
-
-            return DeepStackDetector(config)
-    raise DetectorError(Problem.MODEL_MISSING, f"no detector {config.plugin!r}")
-
-
 @dataclass(frozen=True, slots=True)
 class LoadedDetector:
     """A detector and the score that starts a track."""
 
     detector: Detector
     minimum_score: float
+    device: str = ""
+    """What it runs on, see `DetectorState`."""
+    threads: int = 0
 
     @property
     def batch(self) -> int:
@@ -98,7 +83,10 @@ class LoadedDetector:
             DetectorError: there is no such plug-in, or it cannot use the model.
         """
         weak = replace(config, minimum_score=min(_WEAK_SCORE, config.minimum_score))
-        return cls(_load(weak), config.minimum_score)
+        detector = load_plugin(weak)
+        # Not of the protocol: who brings a detector may leave them out.
+        device, threads = getattr(detector, "device", ""), getattr(detector, "threads", 0)
+        return cls(detector, config.minimum_score, device, threads)
 
 
 @dataclass(frozen=True, slots=True)

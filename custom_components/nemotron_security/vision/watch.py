@@ -21,6 +21,7 @@ from typing import Self
 import av
 from av.video.stream import VideoStream
 
+from . import plugins
 from .detectors import DetectorError
 from .frames import Frame
 from .messages import CameraConfig, DetectorConfig, FrameTracks, Problem, Report, Source, SourceKind, TrackState
@@ -55,15 +56,20 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vision", description=__doc__)
     parser.add_argument("video", help="a video file")
-    parser.add_argument("--detector", choices=("ncnn", "triton", "deepstack"), default="ncnn", help="what looks")
+    parser.add_argument("--detector", choices=plugins.names(), default="ncnn", help="what looks")
     parser.add_argument(
-        "--model", metavar="NAME", help="a folder with a model for ncnn, or a model's name at the server"
+        "--model",
+        metavar="NAME",
+        help="a folder with a model for ncnn, a file for ultralytics, or a model's name at the server",
     )
     parser.add_argument("--url", action="append", default=[], help=f"a server; its token is taken from {_TOKEN}")
     parser.add_argument("--labels", default=_LABELS, help="what is tracked (default: %(default)s)")
     parser.add_argument("--confidence", type=float, default=0.7, help="when a track counts (default: %(default)s)")
     parser.add_argument("--fps", type=float, default=5.0, help="frames a second looked at (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the detector (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="threads of the detector (default: as measured)")
+    parser.add_argument("--device", default="", help="cpu, cuda:0, vulkan:0 and the like (default: a GPU that helps)")
+    parser.add_argument("--half", action="store_true", help="ultralytics: half precision on a GPU")
+    parser.add_argument("--tensorrt", action="store_true", help="ultralytics: make an engine of a .pt file, and use it")
     parser.add_argument("--annotated", metavar="OUT.mp4", help="write the video with the tracks drawn into it")
     return parser
 
@@ -81,6 +87,9 @@ def _watch(options: argparse.Namespace) -> None:
         plugin=options.detector,
         model=options.model or (str(_MODEL) if options.detector == "ncnn" else ""),
         threads=options.threads,
+        device=options.device,
+        half=options.half,
+        tensorrt=options.tensorrt,
         urls=tuple(options.url),
         token=os.environ.get(_TOKEN, ""),
     )

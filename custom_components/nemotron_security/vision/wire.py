@@ -82,6 +82,24 @@ async def async_read(stream: asyncio.StreamReader) -> Message | None:
     return decode(head, data)
 
 
+def to_plain(value: Any) -> dict[str, Any]:
+    """Return a dataclass as JSON has it."""
+    return _plain(value)
+
+
+def from_plain[T](kind: type[T], plain: Any) -> T:
+    """Build the dataclass that `to_plain` took apart.
+
+    Raises:
+        WireError: a field is missing, unknown or of another type.
+    """
+    try:
+        built: T = _read_dataclass(kind, plain)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise WireError(f"no {kind.__name__}") from err
+    return built
+
+
 def _lengths(prefix: bytes) -> tuple[int, int]:
     head_length, data_length = _PREFIX.unpack(prefix)
     if head_length > MAX_HEADER or data_length > MAX_DATA:
@@ -139,13 +157,21 @@ def _reader(hint: Any) -> _Reader:
     if isinstance(hint, type) and issubclass(hint, (Box, Point)):
         return lambda value: hint(*[_read_number(number) for number in value])
     if get_origin(hint) is tuple:
-        inner = _reader(get_args(hint)[0])
-        return lambda value: tuple([inner(item) for item in value])
+        return _tuple_reader(_reader(get_args(hint)[0]))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return lambda value: _read_dataclass(hint, value)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
     return _scalar_reader(get_origin(hint) or hint)
+
+
+def _tuple_reader(inner: _Reader) -> _Reader:
+    def read_tuple(value: Any) -> Any:
+        if type(value) is not list:  # a text would be a tuple of its letters
+            raise TypeError(f"{type(value).__name__} where a list belongs")
+        return tuple([inner(item) for item in value])
+
+    return read_tuple
 
 
 def _scalar_reader(kind: type[Any]) -> _Reader:

@@ -36,15 +36,26 @@ from .messages import (
     StartLooking,
     StopCamera,
 )
-from .outbox import LogForwarder, Outbox
+from .outbox import LogForwarder, Outbox, claim_stdout
 from .redact import route_libav_log
 
 _LOGGER = logging.getLogger(__name__)
 
 _BEAT = 1.0
-_NICENESS = 5
+NICENESS = 5
 """The house's automations come before the cameras."""
-_LIBRARIES = ("numpy", "av", "Pillow", "ncnn", "lap")
+_LIBRARIES = (
+    "numpy",
+    "av",
+    "Pillow",
+    "ncnn",
+    "lap",
+    "torch",
+    "ultralytics",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+)
 
 
 class Worker:
@@ -67,7 +78,7 @@ class Worker:
     def run(self) -> None:
         """Work until the parent says so or is gone."""
         parent = os.getppid()
-        self.outbox.put(Ready(pid=os.getpid(), versions=_versions()))
+        self.outbox.put(Ready(pid=os.getpid(), versions=versions()))
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         # Commands that wait for a camera keep their thread from seeing the end of the pipe; an orphan leaves anyway.
         while not self._ended.wait(_BEAT) and os.getppid() == parent:
@@ -169,23 +180,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--log-level", type=int, default=logging.INFO)
     options = parser.parse_args(arguments)
     faulthandler.enable()
-    os.nice(_NICENESS)
+    os.nice(NICENESS)
     gc.freeze()  # what was imported stays: collections look at the little that came later, in a tenth of a millisecond
-    worker = Worker(sys.stdin.buffer, _claim_stdout(), options.number)
+    worker = Worker(sys.stdin.buffer, claim_stdout(), options.number)
     _forward_logs(worker.outbox, options.log_level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: worker.end())
     worker.run()
     # A source may still be inside a blocking call of libav; the interpreter would wait for it, or crash into it.
     os._exit(0)
-
-
-def _claim_stdout() -> BinaryIO:
-    """Keep stdout for messages alone: whatever else is printed, by C libraries too, goes to stderr."""
-    sys.stdout.flush()
-    reports = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    return reports
 
 
 def _forward_logs(outbox: Outbox, level: int) -> None:
@@ -195,7 +198,8 @@ def _forward_logs(outbox: Outbox, level: int) -> None:
     route_libav_log(logging.getLogger(f"{__package__}.libav"))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what the worker uses."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

@@ -45,6 +45,8 @@ class DeepStackDetector:
         """
         self.labels: tuple[str, ...] = COCO
         self.width = self.height = _SIDE
+        self.device = ""
+        """The server that looked first, by host and port."""
         self._name = config.model
         self._path = f"/v1/vision/custom/{quote(config.model, safe='')}" if config.model else "/v1/vision/detection"
         self._fields = {"min_confidence": f"{config.minimum_score:.2f}"}
@@ -86,6 +88,7 @@ class DeepStackDetector:
                 raise server.error(Problem.DETECTOR_NO_MODEL, "it has no such model")
         grey = np.full((_SIDE, _SIDE, 3), GREY, np.uint8)
         self._look(server, _jpeg(grey, (_SIDE, _SIDE)), time.monotonic() + _LOADING)
+        self.device = server.name
 
     def _look(self, server: Server, jpeg: bytes, deadline: float) -> list[Any]:
         """Return what one server finds in a picture."""

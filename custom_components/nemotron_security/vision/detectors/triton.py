@@ -23,7 +23,7 @@ from . import DetectorError, Picture
 from .coco import COCO
 from .ncnn import fit_into
 from .servers import Answer, Server, Servers, read_object
-from .yolo import GREY, Letterbox, check_shape, decode
+from .yolo import GREY, Letterbox, check_shape, decode, is_rtdetr
 
 _TYPES: Final[dict[str, type[np.floating | np.uint8]]] = {"FP32": np.float32, "FP16": np.float16, "UINT8": np.uint8}
 _FREE_SIDE = 640
@@ -52,6 +52,10 @@ class TritonDetector:
             raise DetectorError(Problem.DETECTOR_NO_MODEL, "no model is named")
         self._path = f"/v2/models/{quote(config.model, safe='')}"
         self._minimum_score = config.minimum_score
+        self._stretched = False
+        self.device = ""
+        """The server that looked first, by host and port."""
+        self._names = config.labels
         self._models: dict[Server, _Model] = {}
         self._servers = Servers.of(config.urls, config.token, bearer=True)
         try:
@@ -65,7 +69,8 @@ class TritonDetector:
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""
         deadline = time.monotonic() + _PATIENCE
-        boxes = [Letterbox.fit(picture.shape[1], picture.shape[0], self.width, self.height) for picture in pictures]
+        place = Letterbox.stretch if self._stretched else Letterbox.fit
+        boxes = [place(picture.shape[1], picture.shape[0], self.width, self.height) for picture in pictures]
         inputs = [self._model.prepare(picture, box) for picture, box in zip(pictures, boxes, strict=True)]
         outputs: list[NDArray[np.float32]] = []
         while len(outputs) < len(inputs):
@@ -78,7 +83,7 @@ class TritonDetector:
         self._servers.close()
 
     def _decoded(self, output: NDArray[np.float32], box: Letterbox) -> Detections:
-        found = decode(output, len(self.labels), self._minimum_score)
+        found = decode(output, len(self.labels), self._minimum_score, width=self.width, height=self.height)
         return Detections(box.to_picture(found.boxes), found.scores, found.classes)
 
     def _infer(self, batch: list[NDArray[Any]], deadline: float, server: Server) -> list[NDArray[np.float32]]:
@@ -106,6 +111,8 @@ class TritonDetector:
             check_shape(output.shape, len(model.labels))
         except DetectorError as err:
             raise server.error(err.problem, err.detail) from err
+        self._stretched = is_rtdetr(output, len(model.labels))
+        self.device = server.name
         self._models[server] = model
         return model
 
@@ -124,7 +131,7 @@ class TritonDetector:
         # Only Triton has this: how many pictures go into one question, and what the model's classes are called.
         answer = server.get(f"{self._path}/config", deadline)
         try:
-            return _Model.of(metadata, answer.json() if answer.status == 200 else {})  # noqa: PLR2004
+            return _Model.of(metadata, answer.json() if answer.status == 200 else {}, self._names)  # noqa: PLR2004
         except DetectorError as err:
             raise server.error(err.problem, err.detail) from err
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as err:
@@ -154,8 +161,12 @@ class _Model:
     labels: tuple[str, ...]
 
     @classmethod
-    def of(cls, metadata: dict[str, Any], config: dict[str, Any]) -> Self:
-        """Read a server's description of the model; raises DetectorError for one that is no YOLO."""
+    def of(cls, metadata: dict[str, Any], config: dict[str, Any], names: tuple[str, ...]) -> Self:
+        """Read a server's description of the model, to which `names` are its labels if there are any.
+
+        Raises:
+            DetectorError: it is no YOLO.
+        """
         inputs, outputs = metadata["inputs"], metadata["outputs"]
         if len(inputs) != 1 or len(outputs) != 1:
             raise DetectorError(
@@ -182,7 +193,7 @@ class _Model:
             batch=min(max(1, most), _MAX_BATCH),
             width=width,
             height=height,
-            labels=_labels(config),
+            labels=names or _labels(config),
         )
 
     def prepare(self, picture: Picture, box: Letterbox) -> NDArray[Any]:

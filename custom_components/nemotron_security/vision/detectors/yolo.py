@@ -1,11 +1,14 @@
 """What Ultralytics-exported YOLO models take and give, for every engine that runs them.
 
-A model takes a letterboxed picture: scaled into its input size without distortion, the rest grey. It gives one of two
-forms, told apart by their shape (https://docs.ultralytics.com/modes/export/):
+A model takes a letterboxed picture: scaled into its input size without distortion, the rest grey; RT-DETR a stretched
+one. It gives one of these forms, told apart by their shape (https://docs.ultralytics.com/modes/export/):
 
-- YOLOv8 and YOLO11: (4 + classes, N); rows 0..3 are the box's centre x, centre y, width and height, the others the
-  classes' scores. Boxes overlap and want non-maximum suppression.
-- Exported with `nms=True`, YOLOv10 and YOLO26: (N, 6) with left, top, right, bottom, score and class; N is 300.
+- YOLOv8, YOLO11 and YOLO26: (4 + classes, N); rows 0..3 are the box's centre x, centre y, width and height in pixels of
+  the input, the others the classes' scores. Boxes overlap and want non-maximum suppression.
+- Exported with non-maximum suppression, YOLOv10 and YOLO26 end to end: (N, 6) with left, top, right, bottom in pixels,
+  score and class; N is 300.
+- RT-DETR: (N, 6) with centre x, centre y, width and height as shares of the input, score and class; of older exports
+  (N, 4 + classes), the scores of all classes in place of the last two. No box of pixels lies between 0 and 1.
 """
 
 from dataclasses import dataclass
@@ -24,6 +27,8 @@ GREY: Final = 114
 IOU_THRESHOLD: Final = 0.7
 """Of two boxes of one class that overlap more, the one with the lower score goes (Ultralytics' default)."""
 _MAX_CANDIDATES: Final = 400
+_MAX_QUERIES: Final = 1000
+"""RT-DETR has 300; the anchors of a YOLO are more for every input of 400 pixels and above."""
 _ROW: Final = 6
 _BOX: Final = 4
 
@@ -54,6 +59,11 @@ class Letterbox:
         left, top = (input_width - inner_width) // 2, (input_height - inner_height) // 2
         return cls(width, height, inner_width, inner_height, left, top)
 
+    @classmethod
+    def stretch(cls, width: int, height: int, input_width: int, input_height: int) -> Letterbox:
+        """Fill the input with a picture of `width` x `height`, whatever its shape."""
+        return cls(width, height, input_width, input_height, 0, 0)
+
     def to_input(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map (N, 4) boxes of the picture to the input."""
         return boxes * self._scale() + self._offset()
@@ -81,28 +91,40 @@ def letterbox(picture: Picture, width: int, height: int) -> tuple[Picture, Lette
     return canvas, box
 
 
+def has_rows(shape: tuple[int, ...]) -> bool:
+    """Tell whether an output of this shape has a row for each object, with its score and class."""
+    # Two classes in the other form are 6 rows as well, but never 6 columns: a model has hundreds of anchors.
+    return len(shape) == 2 and shape[1] == _ROW and shape[0] != _ROW  # noqa: PLR2004
+
+
+def is_rtdetr(output: NDArray[np.float32], classes: int) -> bool:
+    """Tell whether this is RT-DETR's output: its boxes are shares of the input, which it takes stretched."""
+    if not (has_rows(output.shape) or _has_queries(output.shape, classes)):
+        return False
+    boxes = output[:, :_BOX]
+    return bool((boxes != 0).any() and ((boxes >= 0) & (boxes <= 1)).all())
+
+
 def check_shape(shape: tuple[int, ...], classes: int) -> None:
     """Make sure that an output of this shape can be decoded.
 
     Raises:
-        DetectorError: it is neither form, or its number of classes is not that of the labels.
+        DetectorError: it has none of the forms, or its number of classes is not that of the labels.
     """
-    if _is_end_to_end(shape) or (len(shape) == 2 and shape[0] == _BOX + classes):  # noqa: PLR2004
+    if has_rows(shape) or _has_queries(shape, classes) or (len(shape) == 2 and shape[0] == _BOX + classes):  # noqa: PLR2004
         return
-    raise DetectorError(
-        Problem.MODEL_SHAPE,
-        f"the model gives {'x'.join(map(str, shape)) or 'nothing'}; with its {classes} labels it has to give"
-        f" {_BOX + classes}xN (YOLOv8, YOLO11) or 300x6 (exported with NMS)",
-    )
+    raise _unknown(shape, classes)
 
 
-def decode(output: NDArray[np.float32], classes: int, minimum_score: float) -> Detections:
+def decode(output: NDArray[np.float32], classes: int, minimum_score: float, *, width: int, height: int) -> Detections:
     """Return the objects of one output, boxes in pixels of the model's input, highest score first.
 
     Args:
-        output: (4 + classes, N) or (N, 6); a batch of one may have a leading 1.
+        output: (4 + classes, N), (N, 6) or (N, 4 + classes); a batch of one may have a leading 1.
         classes: number of labels.
         minimum_score: what scores lower is left out.
+        width: of the model's input, in pixels.
+        height: likewise.
 
     Raises:
         DetectorError: the output has another shape.
@@ -110,9 +132,18 @@ def decode(output: NDArray[np.float32], classes: int, minimum_score: float) -> D
     if output.ndim == 3 and output.shape[0] == 1:  # noqa: PLR2004
         output = output[0]
     check_shape(output.shape, classes)
-    if _is_end_to_end(output.shape):
-        return _decode_end_to_end(output, classes, minimum_score)
-    return _decode_raw(output, minimum_score)
+    if output.shape[0] == _BOX + classes and not has_rows(output.shape):
+        return _decode_raw(output, minimum_score)
+    shares = is_rtdetr(output, classes)
+    if not has_rows(output.shape) or (shares and classes == _ROW - _BOX and (output[:, 5] % 1 != 0).any()):
+        # A transposed output of a YOLO has this shape too.
+        if not shares:
+            raise _unknown(output.shape, classes)
+        output = _best_of_classes(output)
+    if shares:
+        output = output.copy()
+        output[:, :_BOX] = _corners(output[:, :_BOX].T) * np.array([width, height] * 2, np.float32)
+    return _decode_rows(output, classes, minimum_score)
 
 
 def suppress(found: Detections, iou_threshold: float = IOU_THRESHOLD) -> Detections:
@@ -129,12 +160,32 @@ def suppress(found: Detections, iou_threshold: float = IOU_THRESHOLD) -> Detecti
     return found[keep]
 
 
-def _is_end_to_end(shape: tuple[int, ...]) -> bool:
-    # Two classes in the other form are 6 rows as well, but never 6 columns: a model has hundreds of anchors.
-    return len(shape) == 2 and shape[1] == _ROW and shape[0] != _ROW  # noqa: PLR2004
+def _has_queries(shape: tuple[int, ...], classes: int) -> bool:
+    return len(shape) == 2 and shape[1] == _BOX + classes and shape[0] <= _MAX_QUERIES  # noqa: PLR2004
 
 
-def _decode_end_to_end(output: NDArray[np.float32], classes: int, minimum_score: float) -> Detections:
+def _unknown(shape: tuple[int, ...], classes: int) -> DetectorError:
+    return DetectorError(
+        Problem.MODEL_SHAPE,
+        f"the model gives {'x'.join(map(str, shape)) or 'nothing'}; with its {classes} labels it has to give"
+        f" {_BOX + classes}xN (YOLOv8, YOLO11, YOLO26) or 300x6 (exported with NMS, RT-DETR)",
+    )
+
+
+def _corners(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (4, N) centres and sizes into (N, 4) left, top, right, bottom."""
+    centre_x, centre_y, width, height = boxes
+    return np.stack((centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2), axis=1)
+
+
+def _best_of_classes(output: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn (N, 4 + classes) into (N, 6)."""
+    scores = output[:, _BOX:]
+    best: NDArray[np.float32] = np.column_stack((output[:, :_BOX], scores.max(axis=1), scores.argmax(axis=1)))
+    return best.astype(np.float32)
+
+
+def _decode_rows(output: NDArray[np.float32], classes: int, minimum_score: float) -> Detections:
     # Unused rows have score 0. Comparisons with NaN are false, so rows of a broken model go here too.
     known = (output[:, 5] >= 0) & (output[:, 5] < classes)
     rows = output[(output[:, 4] >= max(minimum_score, 1e-6)) & known]
@@ -146,10 +197,9 @@ def _decode_raw(output: NDArray[np.float32], minimum_score: float) -> Detections
     scores = output[_BOX:]
     best = scores.max(axis=0)
     columns = np.flatnonzero(best >= max(minimum_score, 1e-6))
-    centre_x, centre_y, width, height = output[:_BOX, columns]
-    boxes = np.stack((centre_x - width / 2, centre_y - height / 2, centre_x + width / 2, centre_y + height / 2), axis=1)
     classes = scores[:, columns].argmax(axis=0).astype(np.int32)
-    return suppress(Detections(boxes.astype(np.float32), best[columns].astype(np.float32), classes))
+    boxes = _corners(output[:_BOX, columns]).astype(np.float32)
+    return suppress(Detections(boxes, best[columns].astype(np.float32), classes))
 
 
 def _iou(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
