@@ -24,7 +24,7 @@ import time
 import numpy as np
 from PIL import Image, ImageDraw
 
-from demo.home_assistant import INTEGRATION, HomeAssistantProcess, WebsocketClient
+from demo.home_assistant import INTEGRATION, NO_DETECTOR, HomeAssistantProcess, WebsocketClient
 
 from ._model_server import ANSWER_TIME, serve
 from ._report import run
@@ -114,7 +114,7 @@ class Bench:
 
     async def set_limits(self, **limits: int) -> None:
         """Let the analyst keep these limits, and else those of a new entry."""
-        await self._house.set_options(self._entry, [{"limits": limits}])
+        await self._house.set_options(self._entry, [{"next_step_id": "judging"}, {"limits": limits}])
 
     async def verdict(self) -> Verdict:
         """Let an incident happen and be judged."""
@@ -160,7 +160,7 @@ async def bench(plan: Plan, pictures: Path) -> AsyncIterator[Bench]:
             Path(folder) / "house", extra="analysis_probe:\n", integrations=(INTEGRATION, PROBE)
         )
         async with house, house.connect() as client:
-            entry = await house.add_integration([{"analyzer": "nemotron"}, {"url": url}, {}])
+            entry = await house.add_integration([{"analyzer": "nemotron"}, {"url": url}, {}, NO_DETECTOR])
             for number in range(plan.cameras):
                 answers = house.camera_answers(f"Camera {number}", stream_url=f"http://127.0.0.1:9/{number}")
                 await house.add_camera(entry, [{"source": "stream"}, answers])

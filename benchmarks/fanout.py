@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from demo.home_assistant import INTEGRATION, HomeAssistantProcess, WebsocketClient
+from demo.home_assistant import INTEGRATION, NO_DETECTOR, HomeAssistantProcess, WebsocketClient
 
 from ._audience import Heard, Listener, serve
 from ._report import run
@@ -174,7 +174,7 @@ async def bench(plan: Plan) -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory() as folder:
         house = HomeAssistantProcess(Path(folder) / "house", extra="fanout_probe:\n", integrations=(INTEGRATION, PROBE))
         async with house, house.connect() as client:
-            await house.add_integration([{"analyzer": "rules"}])
+            await house.add_integration([{"analyzer": "rules"}, NO_DETECTOR])
             await asyncio.sleep(plan.settle)
             pipes, processes = [], []
             for _ in range(max(1, min(4, (os.cpu_count() or 2) - 1))):

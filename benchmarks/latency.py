@@ -31,7 +31,7 @@ EMPTY_SECONDS = 10.0
 SHOWN_SECONDS = 3.0
 CAMERAS = 2
 INCIDENTS = 30
-OPTIONS = {"detector_model": str(MODEL), "quiet_time": 3, "maximum_length": 300}
+OPTIONS = {"quiet_time": 3, "maximum_length": 300}
 CONFIRMED_AFTER_LIMIT = 9.0
 """Seconds after which an appearance counts as missed."""
 
@@ -110,8 +110,8 @@ async def measure(folder: Path) -> Figures:
 
 async def _measure_house(folder: Path, stage: Stage, port: int) -> Figures:
     async with HomeAssistantProcess(folder / "house") as house, house.connect() as client:
-        entry = await house.add_integration([{"analyzer": "rules", "detector_model": str(MODEL)}])
-        await house.set_options(entry, [OPTIONS])
+        entry = await house.add_integration([{"analyzer": "rules"}, *house.detector_answers(MODEL)])
+        await house.set_options(entry, [{"next_step_id": "incidents"}, OPTIONS])
         events = await client.subscribe({"type": "nemotron_security/events/subscribe"})
         adding = asyncio.create_task(_add_cameras(house, entry, port))
         arrivals: list[tuple[str, float]] = []

@@ -47,7 +47,7 @@ async def measure_house() -> Figures:
         async with house, house.connect() as client:
             await asyncio.sleep(SETTLE)
             idle, idle_rss = await measure(client, MEASURE)
-            entry = await house.add_integration([{"analyzer": "rules", "detector_model": str(MODEL)}])
+            entry = await house.add_integration([{"analyzer": "rules"}, *house.detector_answers(MODEL)])
             for number, scene in enumerate(scenes):
                 # One camera cannot be added twice, so each has a file of its own.
                 path = await asyncio.to_thread(shutil.copy, scene, Path(folder) / f"{number}.mp4")

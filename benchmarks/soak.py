@@ -24,7 +24,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from demo.home_assistant import INTEGRATION, HomeAssistantProcess, WebsocketClient, free_port
+from demo.home_assistant import INTEGRATION, NO_DETECTOR, HomeAssistantProcess, WebsocketClient, free_port
 
 from ._report import Figures, run
 
@@ -344,7 +344,7 @@ async def soak(folder: Path, plan: Plan) -> dict[str, Any]:
     """Run both rounds in one Home Assistant, whose cameras cannot be reached."""
     house = HomeAssistantProcess(folder, extra="soak_probe:\n", integrations=(INTEGRATION, PROBE))
     async with house:
-        entry = await house.add_integration([{"analyzer": "rules"}])
+        entry = await house.add_integration([{"analyzer": "rules"}, NO_DETECTOR])
         for number in range(CAMERAS):
             answers = house.camera_answers(f"Camera {number}", stream_url=f"rtsp://127.0.0.1:{free_port()}/")
             await house.add_camera(entry, [{"source": "stream"}, {**answers, "detect": False}])

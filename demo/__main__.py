@@ -37,14 +37,16 @@ lovelace:
 
 def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
     """Return the answers to the config flow: the server of NEMOTRON_URL, or the rules."""
+    detector = HomeAssistantProcess.detector_answers(MODEL)
     if not (url := environment.get("NEMOTRON_URL")):
-        return [{"analyzer": "rules", "detector_model": str(MODEL)}]
+        return [{"analyzer": "rules"}, *detector]
     server = {"url": url}
     if model := environment.get("NEMOTRON_MODEL"):
         server["model"] = model
     if key := environment.get("NEMOTRON_API_KEY"):
         server["api_key"] = key
-    return [{"analyzer": "nemotron", "detector_model": str(MODEL)}, server, {}]  # last, what the model was seen to do
+    # The empty one accepts what the model was seen to do.
+    return [{"analyzer": "nemotron"}, server, {}, *detector]
 
 
 async def async_run(folder: Path, port: int) -> None:

@@ -65,6 +65,9 @@ TRUST_LOOPBACK = """\
     - type: homeassistant
 """
 
+NO_DETECTOR: Mapping[str, Any] = {"next_step_id": "detector_none"}
+"""The answer to the config flow's last question, for a system that sees motion only."""
+
 
 class HomeAssistantError(Exception):
     """Home Assistant did not do what it was asked."""
@@ -323,6 +326,16 @@ class HomeAssistantProcess:
         """Walk the integration's options flow with these answers."""
         path = "/api/config/config_entries/options/flow"
         await self._walk(path, await self.post(path, {"handler": entry_id}), steps)
+
+    @staticmethod
+    def detector_answers(model: Path) -> list[Mapping[str, Any]]:
+        """Return the answers to the detector's steps of both flows: an ncnn model in a folder, tried and accepted."""
+        return [
+            {"next_step_id": "detector_ncnn"},
+            {"next_step_id": "model_path"},
+            {"model": str(model)},
+            {},
+        ]
 
     @staticmethod
     def camera_answers(name: str, **location: str) -> dict[str, Any]:

@@ -244,14 +244,17 @@ async def test_pipeline_is_in_the_present_state_from_the_start(hass: HomeAssista
     assert async_channels(hass).system.present() == []
 
 
+ONE = {"plugin": "ncnn", "model": "/models/one"}
+
+
 async def test_detector_in_the_pipeline(hass: HomeAssistant, entry: MockConfigEntry) -> None:
-    hass.config_entries.async_update_entry(entry, options={"detector_model": "/models/one"})
+    hass.config_entries.async_update_entry(entry, options={"detector": ONE})
     await hass.async_block_till_done()
     assert pipeline(hass)["detector"] == "starting"
     await async_report(hass, entry, DetectorState(problem=None))
     assert pipeline(hass)["detector"] == "running"
     # A change of something else does not touch it.
-    hass.config_entries.async_update_entry(entry, options={"detector_model": "/models/one", "quiet_time": 20})
+    hass.config_entries.async_update_entry(entry, options={"detector": ONE, "quiet_time": 20})
     await hass.async_block_till_done()
     assert pipeline(hass)["detector"] == "running"
     await async_report(hass, entry, DetectorState(problem=Problem.MODEL_CORRUPT))

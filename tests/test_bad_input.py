@@ -328,11 +328,18 @@ def of_another_shape(folder: Path) -> None:
     (folder / BIN).write_bytes(b"")
 
 
+def detector(folder: Path) -> dict[str, object]:
+    return {"detector": {"plugin": "ncnn", "model": str(folder)}}
+
+
 async def test_bad_models(hass: HomeAssistant, video: Path, tmp_path: Path) -> None:
     """One after the other in one worker, and a good one in the end, changed live."""
     entry = await async_set_up(
         hass,
-        make_entry({"source": "file", "file_path": str(video)}, options={"detector_model": str(tmp_path / "absent")}),
+        make_entry(
+            {"source": "file", "file_path": str(video)},
+            options=detector(tmp_path / "absent"),
+        ),
     )
     runtime, watched = entry.runtime_data, Watched(hass, entry)
     await async_until(lambda: issue_of(hass, "detector") == Problem.MODEL_MISSING)
@@ -340,7 +347,7 @@ async def test_bad_models(hass: HomeAssistant, video: Path, tmp_path: Path) -> N
     for damage, problem in ((truncated, Problem.MODEL_CORRUPT), (of_another_shape, Problem.MODEL_SHAPE)):
         folder = shutil.copytree(MODEL, tmp_path / problem, copy_function=shutil.copyfile)
         damage(folder)
-        hass.config_entries.async_update_entry(entry, options={"detector_model": str(folder)})
+        hass.config_entries.async_update_entry(entry, options=detector(folder))
         await async_until(lambda problem=problem: issue_of(hass, "detector") == problem)  # type: ignore[misc]
         issue = ir.async_get(hass).async_get_issue(DOMAIN, "detector")
         assert issue is not None
@@ -350,7 +357,7 @@ async def test_bad_models(hass: HomeAssistant, video: Path, tmp_path: Path) -> N
     await watched.becomes(0, CameraStatus.ONLINE)
     await async_until(lambda: runtime.cameras[CAMERA].data.motion is not None)
     assert runtime.cameras[CAMERA].data.counts is None
-    hass.config_entries.async_update_entry(entry, options={"detector_model": str(MODEL)})
+    hass.config_entries.async_update_entry(entry, options=detector(MODEL))
     await async_until(lambda: runtime.cameras[CAMERA].data.counts is not None)
     assert issue_of(hass, "detector") is None
     assert runtime.announcer.pipeline.detector == "running"

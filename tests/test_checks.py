@@ -1,18 +1,15 @@
 """What people type, checked."""
 
-from pathlib import Path
 from urllib.parse import quote
 
 from hypothesis import given, strategies as st
-import pytest
 
 from custom_components.nemotron_security.checks import (
     HIDDEN,
-    MODEL_FILES,
     STREAM_SCHEMES,
     hide_secrets,
-    model_problem,
     restore_secrets,
+    server_urls,
     stream_identity,
     url_problem,
 )
@@ -57,21 +54,12 @@ def _without_login(url: str) -> str:
 @given(st.text(max_size=40))
 def test_any_text_is_answered(text: str) -> None:
     assert url_problem(text, STREAM_SCHEMES) in (None, "invalid_url", "invalid_scheme")
-    assert model_problem(text)[0] in (None, "path_not_absolute", "model_folder_not_found", "model_files_missing")
+    urls, problem = server_urls([text], [])
+    assert problem in (None, "invalid_url", "invalid_server_url", "secret_hidden")
+    assert urls == ([text.strip()] if text.strip() else [])
 
 
 def test_a_new_password_replaces_the_kept_one() -> None:
     kept = "rtsp://admin:old@host/1?token=abc"
     assert restore_secrets("rtsp://admin:new@host/1?token=********", kept) == "rtsp://admin:new@host/1?token=abc"
     assert restore_secrets("rtsp://host/1", kept) == "rtsp://host/1"
-
-
-@pytest.mark.parametrize("missing", MODEL_FILES)
-def test_model_folder(tmp_path: Path, missing: str) -> None:
-    for name in MODEL_FILES:
-        (tmp_path / name).touch()
-    assert model_problem(str(tmp_path)) == (None, "")
-    (tmp_path / missing).unlink()
-    assert model_problem(str(tmp_path)) == ("model_files_missing", missing)
-    assert model_problem("") == (None, "")
-    assert model_problem(f"{tmp_path}\0")[0] == "model_folder_not_found"

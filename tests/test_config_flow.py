@@ -18,8 +18,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.nemotron_security.camera_flow import SECURITY_LABELS
-from custom_components.nemotron_security.config_flow import KEY_NOT_CHANGED, NemotronSecurityConfigFlow
+from custom_components.nemotron_security.config_flow import NemotronSecurityConfigFlow
 from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
+from custom_components.nemotron_security.forms import KEY_NOT_CHANGED
 from custom_components.nemotron_security.vision.executor import Executor
 
 from .analysis.faulty_server import FaultyServer, running
@@ -41,21 +42,18 @@ def not_set_up() -> Any:
         yield
 
 
-@pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for name in ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml"):
-        (folder / name).touch()
-    return folder
-
-
 async def start(hass: HomeAssistant) -> Any:
     return await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
 
 
 async def answer(hass: HomeAssistant, result: Any, **user_input: Any) -> Any:
     return await hass.config_entries.flow.async_configure(result["flow_id"], user_input)
+
+
+async def no_detector(hass: HomeAssistant, result: Any) -> Any:
+    """Answer the last question of the set-up."""
+    assert result["step_id"] == "detector"
+    return await answer(hass, result, next_step_id="detector_none")
 
 
 async def start_nemotron(hass: HomeAssistant) -> Any:
@@ -74,20 +72,18 @@ def suggested(result: Any, field: str) -> Any:
 # --- the entry ------------------------------------------------------------------------------------------------------
 
 
-async def test_rules_with_a_model(hass: HomeAssistant, model_folder: Path) -> None:
+async def test_rules_and_no_detector(hass: HomeAssistant) -> None:
     result = await start(hass)
     assert result["type"] is FlowResultType.FORM
     assert not result["errors"]
-    result = await answer(hass, result, analyzer="rules", detector_model=f" {model_folder} ")
+    result = await answer(hass, result, analyzer="rules")
+    assert result["type"] is FlowResultType.MENU
+    assert result["step_id"] == "detector"
+    result = await no_detector(hass, result)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["data"] == {"analyzer": "rules"}
-    assert result["options"] == {"detector_model": str(model_folder)}
-
-
-async def test_rules_without_a_model(hass: HomeAssistant) -> None:
-    result = await answer(hass, await start(hass), analyzer="rules")
-    assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["options"] == {"detector_model": ""}
+    assert result["options"] == {}
+    assert (result["version"], result["minor_version"]) == (1, 2)
 
 
 async def test_only_one_entry(hass: HomeAssistant) -> None:
@@ -95,29 +91,6 @@ async def test_only_one_entry(hass: HomeAssistant) -> None:
     result = await start(hass)
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "single_instance_allowed"
-
-
-@pytest.mark.parametrize(
-    ("missing", "path", "error", "files"),
-    [
-        ((), "model", "path_not_absolute", ""),
-        ((), "/absent/model", "model_folder_not_found", ""),
-        (("model.ncnn.bin", "metadata.yaml"), None, "model_files_missing", "model.ncnn.bin, metadata.yaml"),
-    ],
-)
-async def test_bad_model_folder_says_why_and_keeps_what_was_typed(
-    hass: HomeAssistant, model_folder: Path, missing: tuple[str, ...], path: str | None, error: str, files: str
-) -> None:
-    for name in missing:
-        (model_folder / name).unlink()
-    typed = path or str(model_folder)
-    result = await answer(hass, await start(hass), analyzer="nemotron", detector_model=typed)
-    assert result["errors"] == {"detector_model": error}
-    assert result["description_placeholders"]["files"] == files
-    assert suggested(result, "detector_model") == typed
-    assert suggested(result, "analyzer") == "nemotron"
-    result = await answer(hass, result, analyzer="rules")
-    assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
 @pytest.fixture
@@ -150,7 +123,7 @@ async def test_nemotron_takes_the_only_model(hass: HomeAssistant, server: Faulty
     result = await tried(hass, await start_nemotron(hass), url=f" {server.url} ", api_key=KEY)
     assert shown_capabilities(result) == ABLE
     assert result["description_placeholders"]["model"] == "nemotron"
-    result = await answer(hass, result)
+    result = await no_detector(hass, await answer(hass, result))
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["data"] == {
         "analyzer": "nemotron",
@@ -171,7 +144,7 @@ async def test_what_a_model_lacks_is_shown_and_remembered(
     found = {"schema": schema, "images": images, "context_length": 8192}
     assert shown_capabilities(result) == found
     # What is shown cannot be overruled.
-    result = await answer(hass, result, images=True, schema=True)
+    result = await no_detector(hass, await answer(hass, result, images=True, schema=True))
     assert result["data"]["capabilities"] == found
 
 
@@ -182,7 +155,7 @@ async def test_nemotron_asks_which_model(hass: HomeAssistant, server: FaultyServ
     assert not server.requests
     with pytest.raises(vol.Invalid):
         await answer(hass, result, model="c")
-    result = await answer(hass, await tried(hass, result, model="b"))
+    result = await no_detector(hass, await answer(hass, await tried(hass, result, model="b")))
     assert result["data"]["model"] == "b"
     assert {request["model"] for request in server.requests} == {"b"}
 
@@ -203,7 +176,7 @@ async def test_server_without_a_list_asks_for_the_models_name(hass: HomeAssistan
     assert result["step_id"] == "model"
     assert result["errors"] == {"model": "model_not_found"}
     assert suggested(result, "model") == "wrong"
-    result = await answer(hass, await tried(hass, result, model=" right "))
+    result = await no_detector(hass, await answer(hass, await tried(hass, result, model=" right ")))
     assert result["data"]["model"] == "right"
     assert result["data"]["capabilities"] == {"schema": True, "images": True, "context_length": None}
 
@@ -227,7 +200,7 @@ async def test_nemotron_that_fails_says_why_and_recovers(
     assert result["errors"] == error
     assert {name: suggested(result, name) for name in typed} == typed
     server.respond = respond
-    result = await answer(hass, await tried(hass, result, **typed))
+    result = await no_detector(hass, await answer(hass, await tried(hass, result, **typed)))
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
@@ -346,7 +319,7 @@ async def test_ai_task_entity(hass: HomeAssistant, *, images: bool) -> None:
     result = await answer(hass, result, ai_task_entity="ai_task.judge")
     assert shown_capabilities(result) == {"schema": True, "images": images}
     assert result["description_placeholders"]["model"] == "ai_task.judge"
-    result = await answer(hass, result)
+    result = await no_detector(hass, await answer(hass, result))
     assert result["data"] == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
 
 
@@ -377,50 +350,76 @@ async def test_reconfigure_to_an_ai_task_entity(hass: HomeAssistant) -> None:
     assert suggested(result, "ai_task_entity") == "ai_task.judge"
 
 
-async def test_options(hass: HomeAssistant, model_folder: Path) -> None:
-    entry = nemotron_entry(hass)
+async def page(hass: HomeAssistant, entry: MockConfigEntry, step: str) -> Any:
+    """Open a page of the options."""
     result = await hass.config_entries.options.async_init(entry.entry_id)
-    bad = {"detector_model": "/absent", "quiet_time": 60, "maximum_length": 60}
-    result = await hass.config_entries.options.async_configure(result["flow_id"], bad)
-    assert result["errors"] == {
-        "detector_model": "model_folder_not_found",
-        "maximum_length": "shorter_than_quiet_time",
-    }
+    assert result["type"] is FlowResultType.MENU
+    assert step in (result["menu_options"] or ())
+    return await fill(hass, result, next_step_id=step)
+
+
+async def fill(hass: HomeAssistant, result: Any, **user_input: Any) -> Any:
+    return await hass.config_entries.options.async_configure(result["flow_id"], user_input)
+
+
+async def test_options_of_incidents(hass: HomeAssistant) -> None:
+    entry = nemotron_entry(hass)
+    result = await fill(hass, await page(hass, entry, "incidents"), quiet_time=60, maximum_length=60)
+    assert result["errors"] == {"maximum_length": "shorter_than_quiet_time"}
     assert suggested(result, "quiet_time") == 60
     good = {
-        "detector_model": str(model_folder),
-        "workers": 2,
         "quiet_time": 20,
         "maximum_length": 600,
         "alarm_panel": "alarm_control_panel.house",
         "floors": [],
         "calendars": ["calendar.visits"],
-        "topics": ["alarm"],
-        "key_frames": 2,
     }
-    result = await hass.config_entries.options.async_configure(result["flow_id"], good)
+    result = await fill(hass, result, **good)
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert entry.options == {**good, "gpu_urls": []}
-    result = await hass.config_entries.options.async_init(entry.entry_id)
+    assert entry.options == good
+    result = await page(hass, entry, "incidents")
     assert {name: suggested(result, name) for name in good} == good
 
 
-async def test_options_of_how_often_the_model_is_asked(hass: HomeAssistant) -> None:
+async def test_options_of_workers(hass: HomeAssistant) -> None:
     entry = nemotron_entry(hass)
-    times = {"quiet_time": 20, "maximum_length": 600}
-    result = await hass.config_entries.options.async_init(entry.entry_id)
-    await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": {}})
+    await fill(hass, await page(hass, entry, "workers"), workers=2)
+    assert entry.options == {"workers": 2}
+    assert suggested(await page(hass, entry, "workers"), "workers") == 2
+
+
+async def test_a_page_of_options_touches_no_other(hass: HomeAssistant) -> None:
+    entry = nemotron_entry(hass)
+    before = {"alarm_panel": "alarm_control_panel.house", "gpu_interval": 2, "topics": ["alarm"], "opening_delay": 9}
+    hass.config_entries.async_update_entry(entry, options=before)
+    await fill(hass, await page(hass, entry, "incidents"), quiet_time=20, maximum_length=600)
+    # What is left empty on a page is gone.
+    assert "alarm_panel" not in entry.options
+    assert {name: entry.options[name] for name in ("gpu_interval", "topics", "opening_delay")} == {
+        name: before[name] for name in ("gpu_interval", "topics", "opening_delay")
+    }
+    await fill(hass, await page(hass, entry, "gpus"))
+    assert "gpu_interval" not in entry.options
+    assert entry.options["quiet_time"] == 20
+
+
+async def test_options_of_what_and_how_often_a_model_is_asked(hass: HomeAssistant) -> None:
+    entry = nemotron_entry(hass)
+    await fill(hass, await page(hass, entry, "judging"), topics=["alarm"], key_frames=2, limits={})
+    assert entry.options["topics"] == ["alarm"]
+    assert entry.options["key_frames"] == 2
     usual = {"opening_delay": 3, "concurrency": 1, "cooldown": 5, "calls_per_hour": 120, "news_for": 5}
     assert usual.items() <= entry.options.items()
-    result = await hass.config_entries.options.async_init(entry.entry_id)
+    result = await page(hass, entry, "judging")
+    assert suggested(result, "topics") == ["alarm"]
     with pytest.raises(InvalidData) as refused:
-        await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": {"concurrency": 9}})
+        await fill(hass, result, limits={"concurrency": 9})
     assert refused.value.path == ["limits", "concurrency"]
     chosen = {"opening_delay": 0, "concurrency": 8, "cooldown": 0, "calls_per_hour": 1, "news_for": 60}
-    await hass.config_entries.options.async_configure(result["flow_id"], {**times, "limits": chosen})
+    await fill(hass, result, limits=chosen)
     assert chosen.items() <= entry.options.items()
     assert "limits" not in entry.options
-    result = await hass.config_entries.options.async_init(entry.entry_id)
+    result = await page(hass, entry, "judging")
     form = result["data_schema"]
     assert form is not None
     limits = form.schema["limits"].schema.schema

@@ -41,7 +41,15 @@ async def entry(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> MockCon
         {"source": "stream", "stream_url": url, "labels": ["person"], "note": f"The key: {SECRET}"},
         {"source": "file", "file_path": "/media/yard.mp4"},
         data={"analyzer": "nemotron", "url": f"http://{SECRET}@127.0.0.1:1", "api_key": SECRET, "model": "nano"},
-        options={"detector_model": "/models/demo", "calendars": [f"calendar.{SECRET}"]},
+        options={
+            "detector": {
+                "plugin": "triton",
+                "model": "yolo11n",
+                "urls": [f"http://user:{SECRET}@gpu.local/{SECRET}?token={SECRET}"],
+                "token": SECRET,
+            },
+            "calendars": [f"calendar.{SECRET}"],
+        },
     )
     monkeypatch.setattr(f"{health.__name__}._database_size_and_space", lambda _: (200_000, 80_000_000_000))
     object.__setattr__(made.subentries[CAMERA], "unique_id", url)
@@ -85,6 +93,7 @@ async def test_system_health(hass: HomeAssistant, entry: MockConfigEntry) -> Non
     assert info == {
         "worker": "running",
         "detector": "starting",
+        "detector_device": "triton",
         "analyzer": "running",
         "database": "running",
         "cameras_online": "1 / 2",

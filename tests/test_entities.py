@@ -426,7 +426,7 @@ async def test_visitor_is_seen_and_framed(
     """A rendered visitor, the committed detector, the real worker: until the picture over HTTP."""
     await asyncio.to_thread(render, "front_door", tmp_path / "visitor.mp4", seconds=5.0)
     camera = {"source": "file", "file_path": str(tmp_path / "visitor.mp4"), "labels": ["person"]}
-    entry = await async_set_up(hass, make_entry(camera, options={"detector_model": str(MODEL)}))
+    entry = await async_set_up(hass, make_entry(camera, options={"detector": {"plugin": "ncnn", "model": str(MODEL)}}))
     await async_until(lambda: states(hass)["binary_sensor.front_door_person"] == STATE_ON)
     await async_until(lambda: states(hass)["image.front_door_last_incident"] != STATE_UNKNOWN)
     assert states(hass)["sensor.front_door_last_risk_level"] == "medium"

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "gpu", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
+FREE = {"vision", "store", "gpu", "detection", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
 FREE |= {"zone_checks", "zone_picture"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
@@ -22,13 +22,14 @@ FREE |= {"zone_checks", "zone_picture"}
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"}
     | {"camera_flow", "forms", "zone_flow"}
+    | {"detector_draft", "detector_flow", "detector_forms", "model_flow"}
     | PLATFORMS,
     {"http_api", "permissions", "reviews", "services", "websocket_api", "zone_editor"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
-    | {"gpu_entities", "gpus", "outside", "zone_entities"},
+    | {"environments", "gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters"},
     {"incidents", "analysis"},
-    {"store", "gpu", "episodes", "quality", "zones", "zone_picture"},
+    {"store", "gpu", "detection", "episodes", "quality", "zones", "zone_picture"},
     {"checks", "vision", "models", "const", "zone_checks"},
 )
 

@@ -19,9 +19,12 @@ from custom_components.nemotron_security import (
     checks,
     config_flow,
     const,
+    detector_flow,
+    detector_forms,
     event,
     gpu_entities,
     image,
+    model_flow,
     sensor,
     services,
     switch,
@@ -34,10 +37,15 @@ from custom_components.nemotron_security.analysis import Capabilities
 from custom_components.nemotron_security.analysis.breaker import BreakerState
 from custom_components.nemotron_security.analysis.probe import ModelProblem
 from custom_components.nemotron_security.coordinator import IncidentChange
+from custom_components.nemotron_security.detection.download import DownloadProblem
+from custom_components.nemotron_security.detection.environment import Accelerator, EnvironmentProblem
+from custom_components.nemotron_security.detection.model_files import ModelFileProblem
 from custom_components.nemotron_security.gpu import GpuProblem, ThrottleReason
+from custom_components.nemotron_security.issues import FIXABLE, ISSUE_ENVIRONMENT
 from custom_components.nemotron_security.models import CameraView, ConnectionQuality, Feedback, Floor, RiskLevel, Topic
 from custom_components.nemotron_security.store import StoreProblem
 from custom_components.nemotron_security.vision.messages import Direction, Problem
+from custom_components.nemotron_security.vision.trial import Trial
 
 PACKAGE = Path(config_flow.__file__).parent
 TRANSLATIONS: dict[str, Any] = json.loads((PACKAGE / "translations" / "en.json").read_text())
@@ -119,8 +127,10 @@ def test_icons_are_of_the_icon_set_of_home_assistant() -> None:
 
 def test_issues() -> None:
     issues = TRANSLATIONS["issues"]
-    assert set(issues) == {*Problem, *StoreProblem, *GpuProblem, *ModelProblem}
+    assert set(issues) == {*Problem, *StoreProblem, *GpuProblem, *ModelProblem, *FIXABLE}
     for key, issue in issues.items():
+        if key in FIXABLE:
+            continue
         assert set(issue) == {"title", "description"}
         used = set(PLACEHOLDER.findall(issue["title"] + issue["description"]))
         allowed = {"detail"}
@@ -136,6 +146,17 @@ def test_issues() -> None:
         elif key in set(GpuProblem):
             allowed |= {"source"}
         assert used == allowed, key
+
+
+def test_issue_that_can_be_fixed() -> None:
+    assert {ISSUE_ENVIRONMENT} == FIXABLE
+    issue = TRANSLATIONS["issues"][ISSUE_ENVIRONMENT]
+    assert set(issue) == {"title", "fix_flow"}
+    fix = issue["fix_flow"]
+    assert set(fix["step"]) == {"confirm"}
+    assert set(fix["progress"]) == {"install"}
+    assert set(fix["error"]) == set(EnvironmentProblem)
+    assert {name for _, text in leaves(issue) for name in PLACEHOLDER.findall(text)} == {"detail"}
 
 
 def raised_keys() -> Iterator[tuple[str, set[str]]]:
@@ -171,6 +192,7 @@ def test_selectors() -> None:
         "topic": set(Topic),
         "view": set(CameraView),
         "feedback": set(Feedback),
+        "accelerator": set(Accelerator),
         "direction": set(Direction),
         "shape": {zone_flow.NEW},
     }
@@ -192,6 +214,38 @@ def test_services() -> None:
     assert feedback["selector"]["select"]["options"] == list(Feedback)
 
 
+MEASURED = Trial(problem=None, labels=("person",), width=640, height=640, ms=1.0, fps=1000.0, threads=1, device="cpu")
+DETECTOR_FORMS: dict[str, set[str]] = {
+    "ultralytics_impossible": set(),
+    "detector_triton": schema_keys(detector_forms.TRITON_SCHEMA),
+    "detector_deepstack": schema_keys(detector_forms.DEEPSTACK_SCHEMA),
+    "deepstack_model": schema_keys(detector_forms.custom_model_schema([])),
+    "detector_other": schema_keys(detector_forms.other_schema(["other"])),
+    "model_catalogue": schema_keys(detector_forms.catalogue_schema([])),
+    "model_stored": schema_keys(detector_forms.stored_schema([])),
+    "model_upload": schema_keys(detector_forms.upload_schema("ncnn")),
+    "model_path": schema_keys(detector_forms.PATH_SCHEMA),
+    "model_export": schema_keys(detector_forms.export_schema([])),
+    "models_remove": schema_keys(detector_forms.remove_schema([])),
+    "detector_tuning": schema_keys(detector_forms.TUNING_SCHEMA),
+    "environment_install": schema_keys(detector_forms.ENVIRONMENT_SCHEMA),
+    "environment_remove": set(),
+    "detector_measured": schema_keys(detector_forms.measured_schema(MEASURED)),
+}
+DETECTOR_MENUS = {
+    "detector": {
+        *("detector_ncnn", "detector_ultralytics", "ultralytics_impossible", "detector_triton", "detector_deepstack"),
+        *("detector_other", "detector_none"),
+    },
+    "detector_ultralytics": {"detector_model", "model_export", "environment_install", "environment_remove"},
+    "model_exported": {"detector_trial", "detector"},
+    "detector_model": {"model_catalogue", "model_stored", "model_upload", "model_path", "models_remove"},
+}
+MENUS = {
+    ("camera", "reconfigure"): set(TRANSLATIONS["config_subentries"]["camera"]["step"]["reconfigure"]["menu_options"]),
+    ("options", "init"): {"detector", "workers", "incidents", "judging", "gpus"},
+    **{(name, step): options for name in ("config", "options") for step, options in DETECTOR_MENUS.items()},
+}
 CAMERA_KEYS = {const.CONF_LABELS, const.CONF_DETECT, const.CONF_VIEW, const.CONF_NOTE, "name"}
 FORMS = {
     ("config", "user"): schema_keys(config_flow.USER_SCHEMA),
@@ -203,7 +257,11 @@ FORMS = {
     ),
     ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
-    ("options", "init"): schema_keys(config_flow.OPTIONS_SCHEMA) - {config_flow.SECTION_LIMITS},
+    ("options", "incidents"): schema_keys(config_flow.INCIDENTS_SCHEMA),
+    ("options", "workers"): schema_keys(config_flow.WORKERS_SCHEMA),
+    ("options", "judging"): schema_keys(config_flow.JUDGING_SCHEMA) - {config_flow.SECTION_LIMITS},
+    ("options", "gpus"): schema_keys(config_flow.GPUS_SCHEMA),
+    **{(name, step): fields for name in ("config", "options") for step, fields in DETECTOR_FORMS.items()},
     ("camera", "user"): schema_keys(camera_flow.SOURCE_SCHEMA),
     ("camera", "source"): schema_keys(camera_flow.SOURCE_SCHEMA),
     **{("camera", kind.key): {zone_flow.CONF_SHAPE} for kind in zone_checks.ShapeKind},
@@ -218,14 +276,19 @@ FORMS = {
     ("camera", "outside"): schema_keys(camera_flow.OUTSIDE_SCHEMA),
     **{("camera", source): {field, *CAMERA_KEYS} for source, field in checks.LOCATION_FIELDS.items()},
 }
-# Steps that ask for nothing themselves.
-MENUS = {("camera", "reconfigure")}
 WINDOWS = {("camera", "draw")}
 
 ADVANCED = {camera_flow.SECTION_ADVANCED: schema_keys(camera_flow.ADVANCED_SCHEMA)}
 SECTIONS = {
-    ("options", "init"): {config_flow.SECTION_LIMITS: schema_keys(config_flow.LIMITS_SCHEMA)},
+    ("options", "judging"): {config_flow.SECTION_LIMITS: schema_keys(config_flow.LIMITS_SCHEMA)},
     **{("camera", source): ADVANCED for source in camera_flow.SOURCES},
+}
+
+
+FLOWS = {
+    "camera": camera_flow.CameraSubentryFlow,
+    "config": config_flow.NemotronSecurityConfigFlow,
+    "options": config_flow.NemotronSecurityOptionsFlow,
 }
 
 
@@ -235,19 +298,33 @@ def flow(name: str) -> dict[str, Any]:
 
 
 def test_every_step_is_translated() -> None:
-    assert {(name, step) for name in ("config", "options", "camera") for step in flow(name)["step"]} == {
-        *FORMS,
-        *MENUS,
-        *WINDOWS,
-    }
+    steps = {(name, step) for name in ("config", "options", "camera") for step in flow(name)["step"]}
+    assert steps == {*FORMS, *MENUS, *WINDOWS}
 
 
-@pytest.mark.parametrize("menu", MENUS, ids=str)
-def test_every_choice_of_a_menu_is_named_and_explained(menu: tuple[str, str]) -> None:
+@pytest.mark.parametrize(("menu", "options"), MENUS.items(), ids=str)
+def test_every_choice_of_a_menu_is_named(menu: tuple[str, str], options: set[str]) -> None:
     step = flow(menu[0])["step"][menu[1]]
-    assert set(step["menu_options"]) == set(step["menu_option_descriptions"])
-    for choice in step["menu_options"]:
-        assert hasattr(camera_flow.CameraSubentryFlow, f"async_step_{choice}"), choice
+    assert set(step["menu_options"]) == options
+    assert set(step.get("menu_option_descriptions", options)) == options
+    for choice in options:
+        assert hasattr(FLOWS[menu[0]], f"async_step_{choice}"), choice
+
+
+@pytest.mark.parametrize("part", ["step", "progress", "error"])
+def test_the_detector_is_chosen_in_the_same_words_in_both_flows(part: str) -> None:
+    """Texts cannot refer to each other in a custom integration."""
+    own = {"config": {"probe", "user", "model", *config_flow.PROBE_ERRORS.values()}, "options": {"init"}}
+    config, options = (set(flow(name)[part]) - own[name] for name in ("config", "options"))
+    shared = config & options
+    assert shared >= {"step": {*DETECTOR_FORMS, *DETECTOR_MENUS}, "progress": PROGRESS, "error": DETECTOR_ERRORS}[part]
+    for key in shared:
+        assert flow("config")[part][key] == flow("options")[part][key]
+
+
+def test_every_progress_is_told() -> None:
+    assert set(flow("config")["progress"]) == PROGRESS | {"probe"}
+    assert set(flow("options")["progress"]) == PROGRESS
 
 
 def test_texts_of_the_window_to_draw_in() -> None:
@@ -278,8 +355,8 @@ def test_numbers_in_the_errors_are_those_that_are_checked() -> None:
 @pytest.mark.parametrize(("form", "fields"), FORMS.items(), ids=str)
 def test_every_field_is_named_and_explained(form: tuple[str, str], fields: set[str]) -> None:
     step = flow(form[0])["step"][form[1]]
-    assert set(step["data"]) == fields
-    assert set(step["data_description"]) == fields
+    assert set(step.get("data", {})) == fields
+    assert set(step.get("data_description", {})) == fields
     sections = step.get("sections", {})
     assert {name: set(part["data"]) for name, part in sections.items()} == SECTIONS.get(form, {})
     assert {name: set(part["data_description"]) for name, part in sections.items()} == SECTIONS.get(form, {})
@@ -299,20 +376,37 @@ def constants(tree: ast.AST) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
+PROGRESS = {"model_download", "export_progress", "environment_progress", "detector_trial"}
+DETECTOR_ERRORS = {
+    *MODEL_PROBLEMS,
+    *DETECTOR_PROBLEMS,
+    *EnvironmentProblem,
+    *DownloadProblem,
+    *ModelFileProblem,
+    *("path_not_absolute", "no_server", "invalid_url", "invalid_server_url", "secret_hidden", "environment_in_use"),
+}
+"""All that can be wrong with a detector."""
+
+
 def test_every_error_is_translated_and_every_translation_used() -> None:
-    translated = {error for name in ("config", "options", "camera") for error in flow(name)["error"]}
-    assert {"invalid_scheme", "file_not_found", "model_files_missing"} <= problems(checks)
+    errors = {name: set(flow(name)["error"]) for name in ("config", "options", "camera")}
+    translated = {error for of_flow in errors.values() for error in of_flow}
+    assert {"invalid_scheme", "file_not_found"} <= problems(checks)
     # The server's address has an error of its own in place of the streams'.
     assert problems(checks) | problems(zone_checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
-    modules = (config_flow, camera_flow, checks, zone_checks, zone_flow)
-    assert translated <= set().union(*(literals(module) for module in modules))
+    assert errors["config"] & errors["options"] >= DETECTOR_ERRORS
+    modules = (config_flow, camera_flow, checks, detector_flow, model_flow, zone_checks, zone_flow)
+    assert translated - DETECTOR_ERRORS <= set().union(*map(literals, modules))
+
+
+DETECTOR_PLACEHOLDERS = {"detail", "now", "labels", "free", "gpu", "cpu", "path"}
 
 
 @pytest.mark.parametrize(
     ("flow_name", "placeholders"),
     [
-        ("config", {"docs_url", "server", "files", "model"}),
-        ("options", {"docs_url", "files"}),
+        ("config", {"docs_url", "server", "model"} | DETECTOR_PLACEHOLDERS),
+        ("options", {"docs_url"} | DETECTOR_PLACEHOLDERS),
         (
             "camera",
             {"docs_url", "camera", "picture", "zones", "lines", "masks", "shapes"},

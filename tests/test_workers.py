@@ -28,7 +28,7 @@ OTHER = f"{CAMERA[:-1]}1"
 def entry_of(video: Path, workers: float) -> MockConfigEntry:
     cameras = [{"source": "file", "file_path": str(video), "labels": ["person"]} for _ in range(2)]
     cameras[1]["file_path"] = str(video.with_name("other.mp4"))
-    return make_entry(*cameras, options={"detector_model": str(MODEL), "workers": workers})
+    return make_entry(*cameras, options={"detector": {"plugin": "ncnn", "model": str(MODEL)}, "workers": workers})
 
 
 async def test_two_workers(hass: HomeAssistant, tmp_path: Path) -> None:

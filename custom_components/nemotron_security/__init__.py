@@ -1,5 +1,6 @@
 """Nemotron Home Security: any camera that Home Assistant knows becomes a security camera."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
@@ -10,6 +11,9 @@ from homeassistant.helpers.typing import ConfigType
 
 from . import http_api, services, websocket_api, zone_editor
 from .const import DOMAIN
+from .detection.environment import EnvironmentFailure
+from .detection.options import migrated
+from .environments import async_environment, async_python
 from .feeds import async_follow_renames
 from .lasting import Lasting
 from .runtime import NemotronSecurityConfigEntry, Runtime
@@ -45,7 +49,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
         name=entry.title,
         entry_type=dr.DeviceEntryType.SERVICE,
     )
-    runtime = entry.runtime_data = Runtime(hass, entry, store, hub.id)
+    python = await async_python(hass, entry.options)
+    runtime = entry.runtime_data = Runtime(hass, entry, store, hub.id, python)
     entry.async_on_unload(runtime.async_stop)  # also after a set-up that failed half-way
 
     async def stop(_event: Event) -> None:
@@ -61,6 +66,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEn
     return True
 
 
+async def async_migrate_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
+    """Bring an entry of an earlier version up to this one."""
+    if entry.version == 1 and entry.minor_version < 2:  # noqa: PLR2004  # the detector became more than a folder
+        hass.config_entries.async_update_entry(entry, options=migrated(entry.options), minor_version=2)
+    return True
+
+
 async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> bool:
     """Remove the entities and stop what runs: Home Assistant waits for that here as long as it takes."""
     runtime = entry.runtime_data
@@ -71,8 +83,10 @@ async def async_unload_entry(hass: HomeAssistant, entry: NemotronSecurityConfigE
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:
-    """Forget what was kept besides the database, which stays."""
+    """Forget what was kept besides the database and the models, which stay: the detector's environment too."""
     await Lasting(hass, entry.entry_id).async_remove()
+    with suppress(EnvironmentFailure):  # a flow is making it; it will be found when another entry is set up
+        await async_environment(hass).async_remove()
 
 
 def _forget_task(hass: HomeAssistant, entry: NemotronSecurityConfigEntry) -> None:

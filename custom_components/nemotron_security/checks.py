@@ -1,9 +1,9 @@
-"""What a person types about a camera, a server or a model, checked. Each problem is the key of a translated error.
+"""What a person types about a camera or a server, checked. Each problem is the key of a translated error.
 
 What reads files blocks: call it in an executor.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 import hashlib
 from pathlib import Path
 import re
@@ -24,7 +24,6 @@ SERVER_SCHEMES = frozenset({"http", "https"})
 STREAM_SCHEMES = SERVER_SCHEMES | {"rtsp", "rtsps", "rtmp", "rtmps"}
 LOCATION_FIELDS = {SOURCE_ENTITY: CONF_CAMERA_ENTITY, SOURCE_STREAM: CONF_STREAM_URL, SOURCE_FILE: CONF_FILE_PATH}
 """Where a source of each kind says which camera it is."""
-MODEL_FILES = ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml")
 
 HIDDEN = "********"
 """Stands for a secret that is kept but not shown again."""
@@ -103,20 +102,16 @@ def file_problem(path: str) -> str | None:
         return "file_unreadable"
 
 
-def model_problem(path: str) -> tuple[str | None, str]:
-    """Return why a folder holds no ncnn model, and which files are missing. No path means no detector: no problem."""
-    if not path:
-        return None, ""
-    folder = Path(path)
-    if not folder.is_absolute():
-        return "path_not_absolute", ""
-    try:
-        if not folder.is_dir():
-            return "model_folder_not_found", ""
-        missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-    except OSError:
-        return "model_folder_not_found", ""
-    return ("model_files_missing" if missing else None), ", ".join(missing)
+def server_urls(typed: Iterable[str], kept: Iterable[str]) -> tuple[list[str], str | None]:
+    """Return typed addresses of servers with the secrets of those that are kept, and what is wrong with one of them."""
+    known = {hide_secrets(url): url for url in kept}
+    urls = list(dict.fromkeys(known.get(url, url) for url in map(str.strip, typed) if url))
+    for url in urls:
+        if problem := url_problem(url, SERVER_SCHEMES):
+            return urls, "invalid_server_url" if problem == "invalid_scheme" else problem
+        if HIDDEN in url:
+            return urls, "secret_hidden"
+    return urls, None
 
 
 def _authority(parts: SplitResult) -> tuple[str, str, str]:

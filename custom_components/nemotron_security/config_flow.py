@@ -18,7 +18,7 @@ from homeassistant.config_entries import (
     OptionsFlow,
 )
 from homeassistant.const import UnitOfTime
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import callback
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.selector import (
@@ -45,14 +45,7 @@ from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
 from .analysis.probe import async_offered, async_probe, find
 from .camera_flow import CameraSubentryFlow
-from .checks import (
-    HIDDEN,
-    SERVER_SCHEMES,
-    hide_secrets,
-    model_problem,
-    restore_secrets,
-    url_problem,
-)
+from .checks import SERVER_SCHEMES, hide_secrets, restore_secrets, server_urls, url_problem
 from .const import (
     ANALYZER_AI_TASK,
     ANALYZER_NEMOTRON,
@@ -68,7 +61,7 @@ from .const import (
     CONF_CAPABILITIES,
     CONF_CONCURRENCY,
     CONF_COOLDOWN,
-    CONF_DETECTOR_MODEL,
+    CONF_DETECTOR,
     CONF_FLOORS,
     CONF_GPU_INTERVAL,
     CONF_GPU_URLS,
@@ -87,7 +80,8 @@ from .const import (
     DOMAIN,
     SUBENTRY_CAMERA,
 )
-from .forms import async_docs_url, number, seconds, select, several
+from .detector_flow import DetectorFlow
+from .forms import KEY_NOT_CHANGED, PASSWORD, URLS, async_docs_url, number, seconds, select, several
 from .model_watch import chat_server
 from .models import Floor, Topic
 from .vision.messages import MAX_WORKERS
@@ -95,8 +89,6 @@ from .vision.messages import MAX_WORKERS
 TITLE = "Nemotron Home Security"
 
 SECTION_LIMITS = "limits"
-KEY_NOT_CHANGED = "__**key_not_changed**__"
-"""Stands in the form for the API key that is kept, as Home Assistant's own flows do it."""
 
 PROBE_ERRORS = {
     AnalysisProblem.UNREACHABLE: "cannot_connect",
@@ -111,19 +103,13 @@ ERROR_FIELDS = {"invalid_auth": CONF_ANALYZER_KEY, "model_not_found": CONF_ANALY
 
 
 ANALYZER_SELECTOR = select((ANALYZER_RULES, ANALYZER_NEMOTRON, ANALYZER_AI_TASK), "analyzer")
-PASSWORD_SELECTOR = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
 
-USER_SCHEMA = vol.Schema(
-    {
-        vol.Required(CONF_ANALYZER, default=ANALYZER_RULES): ANALYZER_SELECTOR,
-        vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
-    }
-)
+USER_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER, default=ANALYZER_RULES): ANALYZER_SELECTOR})
 RECONFIGURE_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER): ANALYZER_SELECTOR})
 NEMOTRON_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_ANALYZER_URL): TextSelector(TextSelectorConfig(type=TextSelectorType.URL)),
-        vol.Optional(CONF_ANALYZER_KEY): PASSWORD_SELECTOR,
+        vol.Optional(CONF_ANALYZER_KEY): PASSWORD,
         vol.Optional(CONF_ANALYZER_MODEL): TextSelector(),
     }
 )
@@ -136,7 +122,7 @@ def ai_task_schema(entities: Iterable[er.RegistryEntry]) -> vol.Schema:
     return vol.Schema({vol.Required(CONF_AI_TASK_ENTITY): selector})
 
 
-REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD_SELECTOR})
+REAUTH_SCHEMA = vol.Schema({vol.Required(CONF_ANALYZER_KEY): PASSWORD})
 FOUND = BooleanSelector({"read_only": True})
 TOKENS = NumberSelector(NumberSelectorConfig(mode=NumberSelectorMode.BOX, unit_of_measurement="tokens", read_only=True))
 DEFAULT_LIMITS = AnalystLimits()
@@ -155,23 +141,28 @@ LIMITS_SCHEMA = vol.Schema(
         ),
     }
 )
-OPTIONS_SCHEMA = vol.Schema(
+INCIDENTS_SCHEMA = vol.Schema(
     {
-        vol.Optional(CONF_DETECTOR_MODEL): TextSelector(),
-        vol.Required(CONF_WORKERS, default=DEFAULT_WORKERS): NumberSelector(
-            NumberSelectorConfig(min=1, max=MAX_WORKERS, step=1, mode=NumberSelectorMode.SLIDER)
-        ),
         vol.Required(CONF_QUIET_TIME, default=DEFAULT_QUIET_TIME): seconds(2, 300),
         vol.Required(CONF_MAXIMUM_LENGTH, default=DEFAULT_MAXIMUM_LENGTH): seconds(30, 3600),
         vol.Optional(CONF_ALARM_PANEL): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": ALARM_CONTROL_PANEL_DOMAIN}])
         ),
-        vol.Optional(CONF_GPU_INTERVAL, description={"suggested_value": DEFAULT_GPU_INTERVAL}): seconds(1, 60),
-        vol.Optional(CONF_GPU_URLS): TextSelector(TextSelectorConfig(multiple=True)),
         vol.Required(CONF_FLOORS, default=list(Floor)): several(Floor, "floor"),
         vol.Optional(CONF_CALENDARS, default=list): EntitySelector(
             EntitySelectorConfig(filter=[{"domain": CALENDAR_DOMAIN}], multiple=True)
         ),
+    }
+)
+WORKERS_SCHEMA = vol.Schema(
+    {
+        vol.Required(CONF_WORKERS, default=DEFAULT_WORKERS): NumberSelector(
+            NumberSelectorConfig(min=1, max=MAX_WORKERS, step=1, mode=NumberSelectorMode.SLIDER)
+        )
+    }
+)
+JUDGING_SCHEMA = vol.Schema(
+    {
         vol.Required(CONF_TOPICS, default=list(Topic)): several(Topic, "topic"),
         vol.Required(CONF_KEY_FRAMES, default=DEFAULT_KEY_FRAMES): NumberSelector(
             NumberSelectorConfig(min=0, max=MOST_KEY_FRAMES, step=1, mode=NumberSelectorMode.SLIDER)
@@ -179,17 +170,23 @@ OPTIONS_SCHEMA = vol.Schema(
         vol.Optional(SECTION_LIMITS): section(LIMITS_SCHEMA, {"collapsed": True}),
     }
 )
+GPUS_SCHEMA = vol.Schema(
+    {
+        vol.Optional(CONF_GPU_INTERVAL, description={"suggested_value": DEFAULT_GPU_INTERVAL}): seconds(1, 60),
+        vol.Optional(CONF_GPU_URLS): URLS,
+    }
+)
 
 
-class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Set up the one system of the house: who judges, and which model looks."""
+class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
+    """Set up the one system of the house: who judges, and which detector looks."""
 
     VERSION = 1
-    MINOR_VERSION = 1
+    MINOR_VERSION = 2
 
     def __init__(self) -> None:
         """Begin with nothing answered."""
-        self._options: dict[str, Any] = {}
+        super().__init__()
         self._form = ""
         """The step whose answers are tried, and that is shown again if they fail."""
         self._typed: dict[str, Any] | None = None
@@ -199,7 +196,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
         self._offered: list[OfferedModel] | None = None
         self._capabilities = Capabilities()
         self._settings: dict[str, Any] = {}
-        """What is saved once it was shown what the model can do."""
+        """What is saved of the analyzer, once it was shown what the model can do."""
         self._trial: asyncio.Task[str] | None = None
 
     @staticmethod
@@ -217,19 +214,14 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
         return {SUBENTRY_CAMERA: CameraSubentryFlow}
 
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask who judges and where the detector's model is."""
-        errors: dict[str, str] = {}
-        missing = ""
+        """Ask who judges; which detector looks is asked last."""
         if user_input is not None:
-            errors, missing = await _async_check_model(self.hass, user_input)
-            if not errors:
-                self._options = {name: value for name, value in user_input.items() if name != CONF_ANALYZER}
-                return await self._async_chosen(user_input[CONF_ANALYZER])
+            return await self._async_chosen(user_input[CONF_ANALYZER])
         return self.async_show_form(
             step_id="user",
             data_schema=self.add_suggested_values_to_schema(USER_SCHEMA, user_input),
-            errors=errors,
-            description_placeholders={"files": missing, "docs_url": await async_docs_url(self.hass)},
+            description_placeholders={"docs_url": await async_docs_url(self.hass)},
+            last_step=False,
         )
 
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -246,7 +238,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             return await self.async_step_nemotron()
         if analyzer == ANALYZER_AI_TASK:
             return await self.async_step_ai_task()
-        return self._finish({CONF_ANALYZER: ANALYZER_RULES})
+        return await self._async_finish({CONF_ANALYZER: ANALYZER_RULES})
 
     async def async_step_nemotron(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask where Nemotron is served."""
@@ -358,7 +350,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             CONF_CAPABILITIES: self._capabilities.as_data(),
         }
         if self.source == SOURCE_REAUTH:
-            return self._finish(self._settings)
+            return await self._async_finish(self._settings)
         return self._show_capabilities(self._server[CONF_ANALYZER_MODEL], self._capabilities)
 
     def _show_capabilities(self, model: str, found: Capabilities) -> ConfigFlowResult:
@@ -370,7 +362,7 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def async_step_capabilities(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Save the model whose capabilities were shown."""
-        return self._finish(self._settings)
+        return await self._async_finish(self._settings)
 
     @property
     def _present_server(self) -> dict[str, Any]:
@@ -395,12 +387,24 @@ class NemotronSecurityConfigFlow(ConfigFlow, domain=DOMAIN):
             server[CONF_ANALYZER_KEY] = kept.get(CONF_ANALYZER_KEY, "")
         return server
 
-    def _finish(self, data: Mapping[str, Any]) -> ConfigFlowResult:
+    async def _async_finish(self, data: dict[str, Any]) -> ConfigFlowResult:
+        """Save the analyzer; for a new system only after a detector was chosen."""
         if self.source == SOURCE_RECONFIGURE:
             return self.async_update_and_abort(self._get_reconfigure_entry(), data=data)
         if self.source == SOURCE_REAUTH:
             return self.async_update_and_abort(self._get_reauth_entry(), data=data)
-        return self.async_create_entry(title=TITLE, data=data, options=self._options)
+        self._settings = data
+        return await self.async_step_detector()
+
+    @property
+    @override
+    def _present_detector(self) -> Mapping[str, Any]:
+        return {}
+
+    @override
+    async def _async_detector_chosen(self, detector: dict[str, Any] | None) -> ConfigFlowResult:
+        options = {CONF_DETECTOR: detector} if detector else {}
+        return self.async_create_entry(title=TITLE, data=self._settings, options=options)
 
 
 def _capabilities_schema(found: Capabilities) -> vol.Schema:
@@ -414,57 +418,79 @@ def _capabilities_schema(found: Capabilities) -> vol.Schema:
     return vol.Schema(fields)
 
 
-class NemotronSecurityOptionsFlow(OptionsFlow):
-    """Change the detector's model, how long incidents last, and what counts for the verdict. Applied live."""
+class NemotronSecurityOptionsFlow(DetectorFlow, OptionsFlow):
+    """Change the detector, how long incidents last, and what counts for the verdict. Applied live, page by page."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask for everything on one page."""
-        errors: dict[str, str] = {}
-        missing = ""
-        if user_input is not None:
-            errors, missing = await _async_check_model(self.hass, user_input)
-            if user_input[CONF_MAXIMUM_LENGTH] <= user_input[CONF_QUIET_TIME]:
-                errors[CONF_MAXIMUM_LENGTH] = "shorter_than_quiet_time"
-            urls, problem = _gpu_urls(user_input.get(CONF_GPU_URLS, ()), self._gpu_urls)
-            if problem:
-                errors[CONF_GPU_URLS] = problem
-            if not errors:
-                limits = user_input.pop(SECTION_LIMITS, {})
-                return self.async_create_entry(data={**user_input, **limits, CONF_GPU_URLS: urls})
-        shown = self._present if user_input is None else user_input
-        return self.async_show_form(
+        """Ask what shall be changed."""
+        return self.async_show_menu(
             step_id="init",
-            data_schema=self.add_suggested_values_to_schema(OPTIONS_SCHEMA, shown),
-            errors=errors,
-            description_placeholders={"files": missing, "docs_url": await async_docs_url(self.hass)},
+            menu_options=["detector", "workers", "incidents", "judging", "gpus"],
+            description_placeholders={"docs_url": await async_docs_url(self.hass)},
         )
 
-    @property
-    def _present(self) -> dict[str, Any]:
-        """The options as the form has them, without secrets."""
+    async def async_step_workers(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask over how many processes the cameras are spread."""
+        if user_input is not None:
+            return self._save(WORKERS_SCHEMA.schema, user_input)
+        return self._show_page("workers", WORKERS_SCHEMA, None, {})
+
+    async def async_step_incidents(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask when an incident ends, and what counts for its risk."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            if user_input[CONF_MAXIMUM_LENGTH] > user_input[CONF_QUIET_TIME]:
+                return self._save(INCIDENTS_SCHEMA.schema, user_input)
+            errors[CONF_MAXIMUM_LENGTH] = "shorter_than_quiet_time"
+        return self._show_page("incidents", INCIDENTS_SCHEMA, user_input, errors)
+
+    async def async_step_judging(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask what a model is told, and how often it is asked."""
+        if user_input is not None:
+            limits = user_input.pop(SECTION_LIMITS, {})
+            return self._save((*JUDGING_SCHEMA.schema, *LIMITS_SCHEMA.schema), {**user_input, **limits})
+        return self._show_page("judging", JUDGING_SCHEMA, None, {})
+
+    async def async_step_gpus(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Ask whose GPUs are read, and how often."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            kept = self.config_entry.options.get(CONF_GPU_URLS, ())
+            urls, problem = server_urls(user_input.get(CONF_GPU_URLS, ()), kept)
+            if problem is None:
+                return self._save(GPUS_SCHEMA.schema, {**user_input, CONF_GPU_URLS: urls})
+            errors[CONF_GPU_URLS] = problem
+        return self._show_page("gpus", GPUS_SCHEMA, user_input, errors)
+
+    def _show_page(
+        self, step: str, schema: vol.Schema, typed: dict[str, Any] | None, errors: dict[str, str]
+    ) -> ConfigFlowResult:
+        """Show a page of options, with what was typed or else what they are now, without secrets."""
         options = self.config_entry.options
         limits = {name: options[name] for name in LIMITS_SCHEMA.schema if name in options}
-        return {**options, CONF_GPU_URLS: list(self._gpu_urls), SECTION_LIMITS: limits}
+        urls = [hide_secrets(url) for url in options.get(CONF_GPU_URLS, ())]
+        present = {**options, CONF_GPU_URLS: urls, SECTION_LIMITS: limits}
+        return self.async_show_form(
+            step_id=step,
+            data_schema=self.add_suggested_values_to_schema(schema, present if typed is None else typed),
+            errors=errors,
+        )
+
+    def _save(self, page: Iterable[Any], changed: Mapping[str, Any]) -> ConfigFlowResult:
+        """Save one page: what was left empty there is gone, and the other pages stay as they are."""
+        asked = {str(field) for field in page}
+        kept = {name: value for name, value in self.config_entry.options.items() if name not in asked}
+        return self.async_create_entry(data={**kept, **changed})
 
     @property
-    def _gpu_urls(self) -> dict[str, str]:
-        """The addresses that are kept, each by what is shown of it."""
-        return {hide_secrets(url): url for url in self.config_entry.options.get(CONF_GPU_URLS, ())}
+    @override
+    def _present_detector(self) -> Mapping[str, Any]:
+        return self.config_entry.options.get(CONF_DETECTOR) or {}
 
+    @override
+    async def _async_detector_chosen(self, detector: dict[str, Any] | None) -> ConfigFlowResult:
+        return self._save([CONF_DETECTOR], {CONF_DETECTOR: detector} if detector else {})
 
-async def _async_check_model(hass: HomeAssistant, user_input: dict[str, Any]) -> tuple[dict[str, str], str]:
-    """Check the model's folder and tidy what was typed; returns errors by field and the files that are missing."""
-    path = user_input[CONF_DETECTOR_MODEL] = user_input.get(CONF_DETECTOR_MODEL, "").strip()
-    problem, missing = await hass.async_add_executor_job(model_problem, path)
-    return ({CONF_DETECTOR_MODEL: problem} if problem else {}), missing
-
-
-def _gpu_urls(typed: Iterable[str], kept: Mapping[str, str]) -> tuple[list[str], str | None]:
-    """Return the addresses with the secrets that are kept, and what is wrong with one of them."""
-    urls = list(dict.fromkeys(kept.get(url, url) for url in map(str.strip, typed) if url))
-    for url in urls:
-        if problem := url_problem(url, SERVER_SCHEMES):
-            return urls, "invalid_server_url" if problem == "invalid_scheme" else problem
-        if HIDDEN in url:
-            return urls, "secret_hidden"
-    return urls, None
+    @override
+    def _handle_environment_changed(self) -> None:
+        self.hass.config_entries.async_schedule_reload(self.config_entry.entry_id)

@@ -17,6 +17,9 @@ from .const import (
     CONF_STREAM_URL,
 )
 from .coordinator import CameraCoordinator
+from .detection.environment import platform_problem
+from .detection.options import DETECTOR_SECRETS
+from .environments import async_environment
 from .runtime import NemotronSecurityConfigEntry, Runtime
 
 # A camera's unique id is made of its stream's address; without a name of its own it is titled by its host. A note tells
@@ -30,6 +33,7 @@ TO_REDACT = {
     CONF_STREAM_URL,
     CONF_UNIQUE_ID,
     "title",
+    *DETECTOR_SECRETS,
 }
 
 
@@ -40,12 +44,27 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: Nemotro
         "entry": async_redact_data(entry.as_dict(), TO_REDACT),
         "pipeline": pipeline_status_payload(runtime.announcer.pipeline),
         "worker": _worker(runtime),
+        "detector": await _async_detector(hass, runtime),
         "cameras": {camera_id: _camera(runtime, camera) for camera_id, camera in runtime.cameras.items()},
         "gpus": {
             "problems": runtime.gpus.problems,
             # Which programs run is nobody's business.
             "readings": [asdict(replace(reading, processes=None)) for reading in runtime.gpus.data.values()],
         },
+    }
+
+
+async def _async_detector(hass: HomeAssistant, runtime: Runtime) -> dict[str, Any]:
+    """Return what the worker said of the detector, and what it needs of this machine. Its settings are options."""
+    state = runtime.detector
+    said = {} if state is None else {name: getattr(state, name) for name in ("problem", "detail", "device", "threads")}
+    environment = async_environment(hass)
+    return {
+        **said,
+        "input": None if state is None or not state.width else f"{state.width}x{state.height}",
+        "classes": None if state is None else len(state.labels),
+        "environment": await environment.async_state(),
+        "platform": await hass.async_add_executor_job(platform_problem),
     }
 
 

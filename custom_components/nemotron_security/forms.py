@@ -11,10 +11,19 @@ from homeassistant.helpers.selector import (
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
 )
 from homeassistant.loader import async_get_integration
 
 from .const import DOMAIN
+
+KEY_NOT_CHANGED = "__**key_not_changed**__"
+"""Stands in a form for a key that is kept, as Home Assistant's own flows do it."""
+PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
+URLS = TextSelector(TextSelectorConfig(multiple=True))
+SHOWN_TEXT = TextSelector(TextSelectorConfig(read_only=True))
 
 
 def select(options: tuple[str, ...], translation_key: str) -> SelectSelector:
@@ -37,6 +46,13 @@ def number(minimum: int, maximum: int, unit: str) -> NumberSelector:
     """Return a field for a whole number."""
     return NumberSelector(
         NumberSelectorConfig(min=minimum, max=maximum, step=1, mode=NumberSelectorMode.BOX, unit_of_measurement=unit)
+    )
+
+
+def shown_number(unit: str) -> NumberSelector:
+    """Return a field for a number that can be read, not changed."""
+    return NumberSelector(
+        NumberSelectorConfig(mode=NumberSelectorMode.BOX, step="any", unit_of_measurement=unit, read_only=True)
     )
 
 

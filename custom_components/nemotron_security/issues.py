@@ -30,6 +30,10 @@ TRANSIENT = frozenset(
         GpuProblem.BAD_ANSWER,
     }
 )
+ISSUE_ENVIRONMENT = "detector_environment"
+"""The environment of the detector is gone or broken, as after an update of Home Assistant's Python."""
+FIXABLE = frozenset({ISSUE_ENVIRONMENT})
+"""A person only has to say so; see `repairs.py`."""
 PATIENCE = timedelta(minutes=5)
 
 
@@ -87,7 +91,7 @@ class Issues:
             self._hass,
             DOMAIN,
             thing,
-            is_fixable=False,
+            is_fixable=problem in FIXABLE,
             severity=ir.IssueSeverity.ERROR,
             translation_key=problem,
             translation_placeholders=placeholders,

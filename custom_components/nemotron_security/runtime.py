@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
+import sys
 import time
 from typing import Any
 
@@ -34,7 +35,6 @@ from .const import (
     CONF_CALLS_PER_HOUR,
     CONF_CONCURRENCY,
     CONF_COOLDOWN,
-    CONF_DETECTOR_MODEL,
     CONF_MAXIMUM_LENGTH,
     CONF_NEWS_FOR,
     CONF_OPENING_DELAY,
@@ -47,11 +47,13 @@ from .const import (
     SUBENTRY_CAMERA,
 )
 from .coordinator import CameraCoordinator
+from .detection.options import detector_config
+from .environments import needs_environment
 from .feeds import CameraFeed, CameraSettings
 from .gpus import GpuMonitor
 from .health import PipelineHealth
 from .incidents import Incidents
-from .issues import Issues
+from .issues import ISSUE_ENVIRONMENT, Issues
 from .lasting import Lasting
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
@@ -82,8 +84,15 @@ type CameraAdder = Callable[[CameraCoordinator], None]
 class Runtime:
     """The parts of one running system, wired. Built by `async_setup_entry`, which starts and stops it."""
 
-    def __init__(self, hass: HomeAssistant, entry: NemotronSecurityConfigEntry, store: Store, hub_id: str) -> None:
-        """Wire the parts; nothing runs yet."""
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: NemotronSecurityConfigEntry,
+        store: Store,
+        hub_id: str,
+        python: str = sys.executable,
+    ) -> None:
+        """Wire the parts; nothing runs yet. The worker will run on the interpreter `python`."""
         self._hass = hass
         self._entry = entry
         self.hub_id = hub_id
@@ -91,7 +100,7 @@ class Runtime:
         self.issues = Issues(hass)
         self.events, self.system = async_channels(hass)
         self._workers = _workers(entry)
-        self.executor = WorkerPool(self._handle_report, workers=self._workers)
+        self.executor = WorkerPool(self._handle_report, workers=self._workers, python=python)
         self.cameras: dict[str, CameraCoordinator] = {}
         self._analysts: list[Analyst] = []
         self.announcer = Announcer(
@@ -157,13 +166,18 @@ class Runtime:
         self._feeds: dict[str, CameraFeed] = {}
         self._adders: list[CameraAdder] = []
         self._connection_data = dict(entry.data)
-        self._model: str | None = None
+        self._detector: DetectorConfig | None = None
+        self._started_for = detector_config(entry.options)
+        """The detector that decided on which Python the worker runs."""
+        self._lacks_environment = _runs_apart(self._started_for) and python == sys.executable
         self._names: dict[str, str] = {}
         """Of removed cameras too: their last words come later."""
         self._changing = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
         self.worker: Ready | None = None
         """What the worker that was started last said of itself."""
+        self.detector: DetectorState | None = None
+        """What the worker said of the detector last."""
         self.heartbeat: Heartbeat | None = None
         """The last second's figures."""
 
@@ -310,14 +324,14 @@ class Runtime:
         self.issues.async_clear(camera_id)
 
     def _load_detector(self) -> None:
-        """Load the model of the options if it is another one; without one only motion is seen."""
-        model = self._entry.options.get(CONF_DETECTOR_MODEL) or None
-        if model is None or model == self._model:
+        """Load the detector of the options if it is another one; without one only motion is seen."""
+        config = detector_config(self._entry.options)
+        if config is None or config == self._detector:
             return
-        self._model = model
+        self._detector = config
         self._forget_objects()
         self.announcer.pipeline_status(detector=PartState.STARTING)
-        self.executor.set_detector(DetectorConfig(model=model))
+        self.executor.set_detector(config)
 
     def _forget_objects(self, camera_ids: Collection[str] | None = None) -> None:
         """Say that it is not known what these cameras, or all of them, show now."""
@@ -328,9 +342,11 @@ class Runtime:
 
     @property
     def needs_reload(self) -> bool:
-        """Whether the connection to the analyzer or the workers' number changed, or the detector shall go."""
-        model_gone = self._model is not None and not self._entry.options.get(CONF_DETECTOR_MODEL)
-        return model_gone or dict(self._entry.data) != self._connection_data or _workers(self._entry) != self._workers
+        """Whether the analyzer's connection, the workers' number or their Python changed, or the detector shall go."""
+        detector = detector_config(self._entry.options)
+        other_worker = _workers(self._entry) != self._workers or _runs_apart(detector) != _runs_apart(self._started_for)
+        detector_gone = self._detector is not None and detector is None
+        return detector_gone or other_worker or dict(self._entry.data) != self._connection_data
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
@@ -418,12 +434,17 @@ class Runtime:
             self.issues.async_set(state.camera_id, state.problem, placeholders)
 
     def _handle_detector_state(self, state: DetectorState) -> None:
+        self.detector = state
         if state.problem is not None:
             self._forget_objects(state.camera_ids)
         if state.problem is Problem.WORKER_DOWN:  # the cameras' issues say so
             self.announcer.pipeline_status(detector=PartState.STARTING)
             return
-        self.issues.async_set("detector", state.problem, {"path": self._model or "", "detail": state.detail or "-"})
+        problem: str | None = state.problem
+        if state.problem is Problem.DETECTOR_NOT_INSTALLED and self._lacks_environment:
+            problem = ISSUE_ENVIRONMENT
+        path = self._detector.model if self._detector else ""
+        self.issues.async_set("detector", problem, {"path": path, "detail": state.detail or "-"})
         self.announcer.pipeline_status(detector=PartState.FAILED if state.problem else PartState.RUNNING)
 
     def _handle_heartbeat(self, heartbeat: Heartbeat) -> None:
@@ -441,6 +462,11 @@ class Runtime:
         if camera := self.cameras.get(figures.camera_id):
             camera.async_handle_figures(figures)
             self.announcer.camera_figures(figures)
+
+
+def _runs_apart(detector: DetectorConfig | None) -> bool:
+    """Tell whether a detector runs on the Python of its own environment."""
+    return detector is not None and needs_environment(detector.plugin)
 
 
 def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from .broadcasters import PartState
 from .const import DOMAIN
+from .detection.options import detector_config
 from .models import CameraStatus
 from .runtime import NemotronSecurityConfigEntry
 
@@ -29,6 +30,7 @@ async def async_system_health_info(hass: HomeAssistant) -> dict[str, Any]:
     return {
         "worker": pipeline.worker,
         "detector": pipeline.detector,
+        "detector_device": _device(entries[0]),
         "analyzer": pipeline.analyzer,
         "database": pipeline.store,
         "cameras_online": f"{statuses.count(CameraStatus.ONLINE)} / {len(statuses)}",
@@ -39,6 +41,15 @@ async def async_system_health_info(hass: HomeAssistant) -> dict[str, Any]:
         "storage_used": _with_unit(figures.storage_used, "MB", divisor=1e6),
         "disk_free": _with_unit(figures.disk_free, "GB", divisor=1e9),
     }
+
+
+def _device(entry: NemotronSecurityConfigEntry) -> str:
+    """Say what the detector is and runs on, as `ncnn: cpu`."""
+    if (config := detector_config(entry.options)) is None:
+        return "-"
+    state = entry.runtime_data.detector
+    device = "" if state is None else state.device
+    return f"{config.plugin}: {device}" if device else config.plugin
 
 
 def _with_unit(figure: float | None, unit: str, *, divisor: float = 1.0) -> str:

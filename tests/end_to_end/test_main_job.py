@@ -16,7 +16,7 @@ CAMERA = "camera.front_door"
 async def test_visitor_becomes_incident_and_survives_the_workers_death(
     house: HomeAssistantProcess, streams: StreamServer
 ) -> None:
-    entry = await house.add_integration([{"analyzer": "rules", "detector_model": str(MODEL)}])
+    entry = await house.add_integration([{"analyzer": "rules"}, *house.detector_answers(MODEL)])
     async with house.connect() as client:
         events = await client.subscribe({"type": "nemotron_security/events/subscribe"})
         system = await client.subscribe({"type": "nemotron_security/system/subscribe"})
@@ -54,7 +54,7 @@ async def test_visitor_becomes_incident_and_survives_the_workers_death(
 
 
 async def test_power_cut_in_the_middle_of_an_incident(house: HomeAssistantProcess, streams: StreamServer) -> None:
-    entry = await house.add_integration([{"analyzer": "rules", "detector_model": str(MODEL)}])
+    entry = await house.add_integration([{"analyzer": "rules"}, *house.detector_answers(MODEL)])
     async with house.connect() as client:
         events = await client.subscribe({"type": "nemotron_security/events/subscribe"})
         url = streams.url("front_door")

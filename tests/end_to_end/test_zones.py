@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Error, Page, async_playwright, expect
 import pytest
 
-from demo.home_assistant import HomeAssistantProcess
+from demo.home_assistant import NO_DETECTOR, HomeAssistantProcess
 from demo.stream_server import StreamServer
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -36,7 +36,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def test_zones_are_drawn_in_the_cameras_picture(
     house: HomeAssistantProcess, streams: StreamServer, browser: Browser
 ) -> None:
-    entry = await house.add_integration([{"analyzer": "rules"}])
+    entry = await house.add_integration([{"analyzer": "rules"}, NO_DETECTOR])
     url = streams.url("front_door")
     await house.add_camera(entry, [{"source": "stream"}, house.camera_answers("Front door", stream_url=url)])
     dialog = await open_dialog(house, browser)
@@ -96,7 +96,7 @@ async def test_what_can_no_longer_be_saved_is_kept_for_the_next_window(
     house: HomeAssistantProcess, streams: StreamServer, browser: Browser
 ) -> None:
     """On a phone, where whoever draws in one app may lose the dialog in another."""
-    entry = await house.add_integration([{"analyzer": "rules"}])
+    entry = await house.add_integration([{"analyzer": "rules"}, NO_DETECTOR])
     url = streams.url("front_door")
     await house.add_camera(entry, [{"source": "stream"}, house.camera_answers("Front door", stream_url=url)])
     context = await browser.new_context(

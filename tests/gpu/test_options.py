@@ -34,9 +34,10 @@ async def ask(hass: HomeAssistant, entry: MockConfigEntry, **answers: object) ->
     """Open the options, and answer."""
     options = hass.config_entries.options
     result = await options.async_init(entry.entry_id)
+    result = await options.async_configure(result["flow_id"], {"next_step_id": "gpus"})
     assert SECRET not in str(result)
     assert suggested(result) == [HIDDEN_URL]
-    result = await options.async_configure(result["flow_id"], {"quiet_time": 10, "maximum_length": 300, **answers})
+    result = await options.async_configure(result["flow_id"], answers)
     await hass.async_block_till_done()
     return result
 
