@@ -302,7 +302,7 @@ def test_every_step_is_translated() -> None:
     assert steps == {*FORMS, *MENUS, *WINDOWS}
 
 
-@pytest.mark.parametrize(("menu", "options"), MENUS.items(), ids=str)
+@pytest.mark.parametrize(("menu", "options"), MENUS.items(), ids=[".".join(menu) for menu in MENUS])
 def test_every_choice_of_a_menu_is_named(menu: tuple[str, str], options: set[str]) -> None:
     step = flow(menu[0])["step"][menu[1]]
     assert set(step["menu_options"]) == options
@@ -352,7 +352,7 @@ def test_numbers_in_the_errors_are_those_that_are_checked() -> None:
     assert f" {zone_checks.MOST_SHAPES} " in TRANSLATIONS["common"]["draw_too_many"]
 
 
-@pytest.mark.parametrize(("form", "fields"), FORMS.items(), ids=str)
+@pytest.mark.parametrize(("form", "fields"), FORMS.items(), ids=[".".join(form) for form in FORMS])
 def test_every_field_is_named_and_explained(form: tuple[str, str], fields: set[str]) -> None:
     step = flow(form[0])["step"][form[1]]
     assert set(step.get("data", {})) == fields
