@@ -130,7 +130,8 @@ runpy.run_path(sys.argv[1], run_name="main")["_register"]()
 import av, numpy as np
 from vision.messages import DetectorConfig
 from vision.detectors import DetectorError
-from vision.detectors.ultralytics import UltralyticsDetector
+from vision.detectors.ultralytics import UltralyticsDetector, import_library
+import_library()  # before anything of the library: it reads its settings then
 
 def load(**options):
     return UltralyticsDetector(DetectorConfig(plugin="ultralytics", **options))
@@ -290,9 +291,7 @@ def test_poisoned_damaged_and_other_files(tmp_path: Path) -> None:
 FORMS = """
 import torch
 import onnxruntime
-from vision.detectors.ultralytics import import_library
 from vision.detectors.yolo import decode, is_rtdetr
-import_library()
 from ultralytics import RTDETR, YOLO
 
 os.chdir(asked[1])
