@@ -21,6 +21,10 @@ FOLDER = REPOSITORY / ".demo" / "home-assistant"
 PREFERRED_PORT = 8123
 EXTRA = f"""\
 sun:
+input_button:
+  doorbell:
+    name: Doorbell
+    icon: mdi:doorbell
 alarm_control_panel:
   - platform: manual
     name: House alarm
@@ -33,6 +37,18 @@ lovelace:
       icon: mdi:cctv
       filename: {REPOSITORY / "demo" / "dashboard.yaml"}
 """
+
+
+PATH: list[Mapping[str, Any]] = [
+    {"next_step_id": "zones"},
+    {"name": "Path", "points": "44,42 56,42 68,98 33,98", "labels": ["person"], "dwell": 0, "inertia": 3},
+]
+"""Answers to the front door's menu: a zone on the path to it."""
+DOORBELL: list[Mapping[str, Any]] = [
+    {"next_step_id": "outside"},
+    {"look_entities": [], "open_entities": ["input_button.doorbell"]},
+]
+"""Likewise: the doorbell opens an incident."""
 
 
 def analyzer_steps(environment: Mapping[str, str]) -> list[Mapping[str, Any]]:
@@ -66,9 +82,11 @@ async def async_run(folder: Path, port: int) -> None:
             car = house.camera_answers("Driveway", file_path=str(driveway))
             await house.add_camera(entry, [{"source": "stream"}, visitor])
             await house.add_camera(entry, [{"source": "file"}, car])
+            await house.change_camera(entry, "Front door", [*PATH, *DOORBELL])
             print(
                 f"Ready: open {house.url}/demo-house/cameras and watch both cameras: within a minute a visitor comes "
-                "to the front door and a car to the driveway. Arm the alarm and see the risk rise. Ctrl-C ends it.",
+                "to the front door and a car to the driveway. Arm the alarm and see the risk rise; press the doorbell. "
+                "Ctrl-C ends it.",
                 flush=True,
             )
             assert house.process is not None

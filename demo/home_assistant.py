@@ -322,6 +322,18 @@ class HomeAssistantProcess:
         result = await self.post(path, {"handler": [entry_id, "camera"]})
         await self._walk(path, result, steps)
 
+    async def change_camera(self, entry_id: str, name: str, steps: list[Mapping[str, Any]]) -> None:
+        """Choose from the menu of a camera, answer what it asks, and so on; each answer is saved at once."""
+        async with self.connect() as client:
+            cameras = await client.command({"type": "config_entries/subentries/list", "entry_id": entry_id})
+        (camera_id,) = (camera["subentry_id"] for camera in cameras if camera["title"] == name)
+        path = "/api/config/config_entries/subentries/flow"
+        result = await self.post(path, {"handler": [entry_id, "camera"], "subentry_id": camera_id})
+        for answers in (*steps, {"next_step_id": "finish"}):
+            result = await self.post(f"{path}/{result['flow_id']}", answers)
+        if result["type"] != "abort":
+            raise HomeAssistantError(f"the camera was not changed: {result.get('errors') or result}")
+
     async def set_options(self, entry_id: str, steps: list[Mapping[str, Any]]) -> None:
         """Walk the integration's options flow with these answers."""
         path = "/api/config/config_entries/options/flow"

@@ -380,3 +380,21 @@ def test_boxes_without_area_do_no_harm() -> None:
     said = follow([[row, person(300)]] * 10)
 
     assert all(np.isfinite(track.box).all() for live, _ in said for track in live)
+
+
+def test_of_two_boxes_around_one_car_the_known_track_keeps_the_better_one() -> None:
+    """A car that turns is found in two halves for a moment, then as a whole that is more like the new half."""
+    frames: list[list[Row]] = [[(Box(1000, 200, 1200, 280), 0.8, CAR)] for _ in range(6)]
+    frames.append([(Box(1000, 200, 1200, 280), 0.6, CAR), (Box(880, 200, 1000, 280), 0.7, CAR)])
+    frames += [[(Box(900, 200, 1100, 280), 0.85, CAR)] for _ in range(10)]
+    said = follow(frames)
+    confirmed = [{track.track_id for track in live if track.confirmed} for live, _ in said]
+    assert set().union(*confirmed) == {1}
+    (last,) = said[-1][0]
+    assert last.track_id == 1
+    assert last.box == pytest.approx(frames[-1][0][0], abs=8)
+
+
+def test_a_new_object_that_leaps_is_still_one() -> None:
+    """What is dearer for being new must not become impossible: alone, it is the same object all the same."""
+    assert ids(follow([[person(100 + 40 * n)] for n in range(5)])) == {1}

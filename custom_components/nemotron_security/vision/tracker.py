@@ -31,6 +31,8 @@ _KINDS: Final = (
 )
 """Labels that a detector mistakes for one another on the same object; all others stand for themselves."""
 _OTHER_LABEL_COST: Final = 0.15
+_NEW_COST: Final = 0.4
+"""What a track costs more while it is new: of two boxes around one object, the known track keeps the better one."""
 _SCORES: Final = 10
 _CONFIRMING_HITS: Final = 3
 
@@ -44,6 +46,7 @@ _COASTING: Final = 1.5
 """Seconds after which an unseen object is taken to have lost most of its velocity."""
 
 _MAXIMUM_COST: Final = 1.0
+_DEAREST: Final = 0.999
 _GATE: Final = 0.5
 """Distance that an association may bridge without overlap, in sizes, plus `_GATE_SPEED` for each second unseen."""
 _GATE_SPEED: Final = 1.0
@@ -310,6 +313,9 @@ class Tracker:
         kinds, classes = self._kinds[detections.classes], detections.classes
         label = tracks.votes.argmax(axis=1)
         cost += _OTHER_LABEL_COST * (label[:, None] != classes[None])
+        # What is dearer for being new stays possible: alone it is the same object all the same.
+        new = (~tracks.confirmed & (tracks.hits < _CONFIRMING_HITS))[:, None] & (cost < _MAXIMUM_COST)
+        cost[new] = np.minimum(cost[new] + _NEW_COST, _DEAREST)
         cost[(near > 1.0) & (overlap < _SURE_OVERLAP)] = np.inf
         cost[self._kinds[label][:, None] != kinds[None]] = np.inf
         return cost
