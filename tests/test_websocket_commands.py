@@ -485,8 +485,14 @@ class TestReview:
     async def test_store_that_is_busy(self, admin: Ask, runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whether the user may review it cannot be told, so nothing is stored."""
         incident = await begin(runtime)
-        monkeypatch.setattr(reviews, "READING_TIME", 0.0)
-        answer = await admin(REVIEW, incident_id=incident.id)
+
+        async def wait_for_ever(_incident_id: int) -> None:
+            await asyncio.Event().wait()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime.store, "async_incident", wait_for_ever)
+            patch.setattr(reviews, "READING_TIME", 0.01)
+            answer = await admin(REVIEW, incident_id=incident.id)
         assert error(answer) == ("home_assistant_error", "review_not_stored")
         assert await runtime.store.async_incident(incident.id) == incident
 
