@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.nemotron_security import incidents as module
+from custom_components.nemotron_security import incident_jobs, incidents as module
 from custom_components.nemotron_security.analysis import rules
 from custom_components.nemotron_security.incidents import Incidents
 from custom_components.nemotron_security.models import (
@@ -424,8 +424,8 @@ async def test_picture_that_cannot_be_written_holds_up_nothing(
 
 async def test_end_that_comes_while_a_save_is_tried_joins_it() -> None:
     record: Any = object()
-    tried, newer = (module._Save(record, tell=news, assess=news) for news in (False, True))
-    jobs = module._Jobs()
+    tried, newer = (incident_jobs.Save(record, tell=news, assess=news) for news in (False, True))
+    jobs = incident_jobs.Jobs()
     jobs.add(tried)
     assert jobs.first() is tried
     jobs.add(newer)  # the episode ended in the meantime
@@ -451,8 +451,8 @@ async def test_news_that_join_a_waiting_save_are_announced(
 async def test_memory_is_bounded_while_the_store_fails(
     incidents: Incidents, listener: Listener, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WAITING_DETECTIONS", 10)
-    monkeypatch.setattr(module, "WAITING_PICTURES", 3)
+    monkeypatch.setattr(incident_jobs, "WAITING_DETECTIONS", 10)
+    monkeypatch.setattr(incident_jobs, "WAITING_PICTURES", 3)
     await until(lambda: not incidents._jobs)
     with locked(database):
         for number in range(30):

@@ -13,7 +13,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PLATFORMS = {"ai_task", "binary_sensor", "camera", "event", "image", "sensor", "switch"}
 
 # What runs without Home Assistant: in the worker, in benchmarks, in people's own programs.
-FREE = {"vision", "store", "gpu", "detection", "incidents", "episodes", "quality", "models", "checks", "const", "zones"}
+FREE = {
+    "vision",
+    "store",
+    "gpu",
+    "detection",
+    "incidents",
+    "incident_jobs",
+    "episodes",
+    "quality",
+    "models",
+    "checks",
+    "const",
+    "zones",
+}
 FREE |= {"zone_checks", "zone_picture"}
 
 # Each layer may import what stands in its own line and in the lines below. `vision` lies apart: its messages are the
@@ -28,7 +41,7 @@ LAYERS: tuple[set[str], ...] = (
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
     | {"environments", "gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters"},
-    {"incidents", "analysis"},
+    {"incidents", "incident_jobs", "analysis"},
     {"store", "gpu", "detection", "episodes", "quality", "zones", "zone_picture"},
     {"checks", "vision", "models", "const", "zone_checks"},
 )

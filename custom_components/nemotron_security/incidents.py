@@ -9,14 +9,26 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 import contextlib
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 from .analysis import Case
 from .episodes import Episode, Episodes, Turn
-from .models import Assessment, Detection, HarmlessPlace, House, Incident, PictureKind, Review, Track, risk_level
+from .incident_jobs import (
+    AddDetections,
+    AddPicture,
+    Change,
+    IncidentListener,
+    Job,
+    Jobs,
+    LoadPlaces,
+    Record,
+    Recover,
+    Save,
+    Start,
+)
+from .models import Assessment, HarmlessPlace, House, Incident, Review, risk_level
 from .store import Store, StoreError, StoreProblem
 from .vision.messages import FrameTracks, TrackPicture
 
@@ -32,237 +44,10 @@ RETRY_LONGEST: Final = 60.0
 """Seconds between two tries of a failing store."""
 STOP_TIME: Final = 5.0
 """Seconds that stopping may take to store what is left."""
-WAITING_DETECTIONS: Final = 2000
-WAITING_PICTURES: Final = 24
-"""What is kept in memory while the store fails; the oldest are dropped first."""
 PICTURES_BEFORE_INCIDENT: Final = 8
 """Pictures kept per camera of tracks that are in no incident yet."""
 ENDED_REMEMBERED: Final = 4
 """Ended incidents per camera that late pictures still find."""
-
-
-class IncidentListener(Protocol):
-    """Whoever announces. Called on the event loop, after the fact was stored; must not block."""
-
-    def incident_started(self, incident: Incident) -> None:
-        """An incident began."""
-
-    def incident_updated(self, incident: Incident) -> None:
-        """Something notable changed; it may have ended before."""
-
-    def incident_ended(self, incident: Incident) -> None:
-        """It is over."""
-
-    def incident_annotated(self, incident: Incident) -> None:
-        """A verdict came so late that it is no news."""
-
-    def detections_stored(self, detections: Sequence[Detection]) -> None:
-        """Objects were seen."""
-
-    def store_failed(self, error: StoreError) -> None:
-        """The store fails; told once until it recovers."""
-
-    def store_recovered(self) -> None:
-        """All that waited for the store is stored and announced."""
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """An episode and what the store and the listeners know of it."""
-
-    episode: Episode
-    assessment: Assessment
-    """The rules' last verdict."""
-    reviewed_at: float
-    """Time of the clock of episodes; likewise `saved_at`."""
-    saved_at: float
-    stored: Incident | None = None
-    stored_tracks: dict[int, Track] = field(default_factory=dict)
-    told: tuple[int, ...] = ()
-    """Its extent when it was announced last."""
-    pictured_tracks: set[int] = field(default_factory=set)
-    """Those whose first view is stored."""
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """How many tracks, labels and zones take part; none of them ever gets fewer."""
-        return len(self.episode.tracks), len(self.episode.labels), len(self.episode.zones)
-
-    def changed_tracks(self) -> list[Track]:
-        return [t for t in self.episode.tracks.values() if self.stored_tracks.get(t.track_id) is not t]
-
-
-class _Job(Protocol):
-    """Something to be stored, then announced."""
-
-    async def async_store(self, store: Store) -> None: ...
-
-    def announce(self, listener: IncidentListener) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Recover:
-    """Closes what a crash left open."""
-
-    closed: list[Incident] = field(default_factory=list)
-
-    async def async_store(self, store: Store) -> None:
-        self.closed = await store.async_close_open_incidents()
-
-    def announce(self, listener: IncidentListener) -> None:
-        for incident in self.closed:
-            listener.incident_ended(incident)
-
-
-@dataclass(slots=True, eq=False)
-class _LoadPlaces:
-    """Reads where a person said that nothing is wrong."""
-
-    use: Callable[[Sequence[HarmlessPlace]], None]
-    places: list[HarmlessPlace] = field(default_factory=list)
-
-    async def async_store(self, store: Store) -> None:
-        self.places = await store.async_harmless_places()
-
-    def announce(self, listener: IncidentListener) -> None:
-        self.use(self.places)
-
-
-@dataclass(slots=True, eq=False)
-class _Start:
-    record: _Record
-
-    async def async_store(self, store: Store) -> None:
-        record, episode = self.record, self.record.episode
-        tracks = list(episode.tracks.values())
-        record.stored = await store.async_start_incident(
-            episode.camera_id,
-            tracks,
-            started_at=episode.started_at,
-            assessment=record.assessment,
-            trigger=episode.trigger,
-        )
-        record.stored_tracks = {track.track_id: track for track in tracks}
-
-    def announce(self, listener: IncidentListener) -> None:
-        assert self.record.stored
-        listener.incident_started(self.record.stored)
-
-
-@dataclass(slots=True, eq=False)
-class _Save:
-    """Stores an incident as it is when its turn comes: one waiting save covers all changes until then."""
-
-    record: _Record
-    tell: bool
-    assess: bool
-    ended: bool = False
-
-    async def async_store(self, store: Store) -> None:
-        record, episode = self.record, self.record.episode
-        if record.stored is None:  # its start was refused for good
-            return
-        self.ended = episode.ended_at is not None
-        tracks = record.changed_tracks()
-        incident = replace(
-            record.stored,
-            last_seen_at=episode.last_seen_at,
-            ended_at=episode.ended_at,
-            labels=episode.labels,
-            zones=episode.zones,
-            object_count=len(episode.tracks),
-        )
-        record.stored = await store.async_save_incident(incident, tracks)
-        record.stored_tracks.update((track.track_id, track) for track in tracks)
-        if self.assess:
-            record.stored = await store.async_assess(incident.id, record.assessment)
-
-    def announce(self, listener: IncidentListener) -> None:
-        if self.record.stored is None:
-            return
-        if self.ended:
-            listener.incident_ended(self.record.stored)
-        elif self.tell:
-            listener.incident_updated(self.record.stored)
-
-
-@dataclass(slots=True, eq=False)
-class _Change:
-    """A change of a stored incident, which may be over since long; somebody waits until it is done."""
-
-    change: Callable[[Store], Awaitable[Incident]]
-    record: _Record | None
-    done: asyncio.Future[Incident]
-    news: Callable[[Incident], bool]
-    incident: Incident | None = None
-
-    async def async_store(self, store: Store) -> None:
-        self.incident = await self.change(store)
-        if self.record:
-            self.record.stored = self.incident
-
-    def announce(self, listener: IncidentListener) -> None:
-        assert self.incident
-        if not self.done.done():
-            self.done.set_result(self.incident)
-        if self.news(self.incident):
-            listener.incident_updated(self.incident)
-        else:
-            listener.incident_annotated(self.incident)
-
-    def fail(self, err: Exception) -> None:
-        """Tell who waits that it was not done."""
-        if not self.done.done():
-            self.done.set_exception(err)
-
-
-@dataclass(slots=True, eq=False)
-class _AddPicture:
-    record: _Record
-    picture: TrackPicture
-    first: bool = False
-
-    async def async_store(self, store: Store) -> None:
-        record, picture = self.record, self.picture
-        if record.stored is None:
-            return
-        self.first = record.stored.picture_id is None
-        _, record.stored = await store.async_add_picture(
-            record.stored.id,
-            track_id=picture.track_id,
-            kind=PictureKind.BEST if picture.track_id in record.pictured_tracks else PictureKind.FIRST,
-            captured_at=datetime.fromtimestamp(picture.captured_at, UTC),
-            box=picture.box,
-            score=picture.score,
-            width=picture.width,
-            height=picture.height,
-            jpeg=picture.data,
-        )
-        record.pictured_tracks.add(picture.track_id)
-
-    def announce(self, listener: IncidentListener) -> None:
-        if self.first and self.record.stored:
-            listener.incident_updated(self.record.stored)
-
-
-@dataclass(slots=True, eq=False)
-class _AddDetections:
-    record: _Record | None
-    """The incident that goes on, if one does."""
-    detections: list[Detection]
-
-    async def async_store(self, store: Store) -> None:
-        record = self.record
-        if record and record.stored:
-            incident_id, members = record.stored.id, record.episode.tracks
-            self.detections = [
-                replace(detection, incident_id=incident_id) if detection.track_id in members else detection
-                for detection in self.detections
-            ]
-        self.detections = await store.async_add_detections(self.detections)
-
-    def announce(self, listener: IncidentListener) -> None:
-        listener.detections_stored(self.detections)
 
 
 class _Camera:
@@ -270,15 +55,15 @@ class _Camera:
 
     def __init__(self, episodes: Episodes) -> None:
         self.episodes = episodes
-        self.record: _Record | None = None
-        self.ended: deque[_Record] = deque(maxlen=ENDED_REMEMBERED)
+        self.record: Record | None = None
+        self.ended: deque[Record] = deque(maxlen=ENDED_REMEMBERED)
         self.early_pictures: dict[int, TrackPicture] = {}
 
-    def records(self) -> Iterable[_Record]:
+    def records(self) -> Iterable[Record]:
         """Return the present record and the last ones, the newest first."""
         return (*((self.record,) if self.record else ()), *reversed(self.ended))
 
-    def record_of(self, track_id: int) -> _Record | None:
+    def record_of(self, track_id: int) -> Record | None:
         return next((record for record in self.records() if track_id in record.episode.tracks), None)
 
     def keep_early(self, picture: TrackPicture) -> None:
@@ -287,69 +72,6 @@ class _Camera:
         self.early_pictures[picture.track_id] = picture
         while len(self.early_pictures) > PICTURES_BEFORE_INCIDENT:
             del self.early_pictures[next(iter(self.early_pictures))]
-
-
-class _Jobs:
-    """What waits for the store, in order."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[_Job] = deque()
-        self.added = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def first(self) -> _Job:
-        """Take the oldest job."""
-        return self._waiting.popleft()
-
-    @property
-    def only_pictures(self) -> bool:
-        """Whether nothing but pictures waits."""
-        return all(isinstance(job, _AddPicture) for job in self._waiting)
-
-    def put_back(self, job: _Job) -> bool:
-        """Put a job back that could not be done; return whether another may be tried.
-
-        A picture goes to the end: a disk that takes no files may take rows still, and no alarm waits for a picture.
-        """
-        if isinstance(job, _AddPicture):
-            self._waiting.append(job)
-            self._drop_surplus()
-            return not self.only_pictures
-        if isinstance(job, _Save) and (newer := self._waiting_save(job.record)):
-            self._waiting.remove(newer)  # else both would tell of the same end
-            job.tell |= newer.tell
-            job.assess |= newer.assess
-        self._waiting.appendleft(job)
-        self._drop_surplus()
-        return False
-
-    def add(self, job: _Job) -> None:
-        """Add a job; a save joins one that waits for the same incident."""
-        if isinstance(job, _Save) and (waiting := self._waiting_save(job.record)):
-            waiting.tell |= job.tell
-            waiting.assess |= job.assess
-            return
-        self._waiting.append(job)
-        self._drop_surplus()
-        self.added.set()
-
-    def _waiting_save(self, record: _Record) -> _Save | None:
-        saves = (job for job in self._waiting if isinstance(job, _Save) and job.record is record)
-        return next(saves, None)
-
-    def _drop_surplus(self) -> None:
-        pictures = [job for job in self._waiting if isinstance(job, _AddPicture)]
-        for picture in pictures[: max(0, len(pictures) - WAITING_PICTURES)]:
-            self._waiting.remove(picture)
-        sights = [job for job in self._waiting if isinstance(job, _AddDetections)]
-        surplus = sum(len(job.detections) for job in sights) - WAITING_DETECTIONS
-        for sight in sights:
-            if surplus <= 0:
-                break
-            self._waiting.remove(sight)
-            surplus -= len(sight.detections)
 
 
 class Incidents:
@@ -390,7 +112,7 @@ class Incidents:
         self._cameras: dict[str, _Camera] = {}
         self._opening_zones: dict[str, frozenset[str]] = {}
         self._harmless: dict[str, tuple[HarmlessPlace, ...]] = {}
-        self._jobs = _Jobs()
+        self._jobs = Jobs()
         self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
         self._storing = False
@@ -398,8 +120,8 @@ class Incidents:
 
     async def async_start(self) -> None:
         """Begin. What a crash left open is closed with its last sight and announced as ended, before anything else."""
-        self._jobs.add(_Recover())
-        self._jobs.add(_LoadPlaces(self._use_places))
+        self._jobs.add(Recover())
+        self._jobs.add(LoadPlaces(self._use_places))
         self._tasks = [
             asyncio.create_task(self._async_work(), name="nemotron_security incidents"),
             asyncio.create_task(self._async_tick(), name="nemotron_security incidents' timer"),
@@ -444,7 +166,7 @@ class Incidents:
         self._review(camera)
         self._add_early_pictures(camera)
         if detections := camera.episodes.detections(frame):
-            self._jobs.add(_AddDetections(camera.record, detections))
+            self._jobs.add(AddDetections(camera.record, detections))
         for track in frame.ended:
             camera.early_pictures.pop(track.track_id, None)
 
@@ -465,13 +187,13 @@ class Incidents:
         """Take what the camera showed when its incident was opened from outside."""
         camera = self._camera(picture.camera_id)
         if camera.record:
-            self._jobs.add(_AddPicture(camera.record, picture))
+            self._jobs.add(AddPicture(camera.record, picture))
 
     def handle_picture(self, picture: TrackPicture) -> None:
         """Take the best view of a track so far."""
         camera = self._camera(picture.camera_id)
         if record := camera.record_of(picture.track_id):
-            self._jobs.add(_AddPicture(record, picture))
+            self._jobs.add(AddPicture(record, picture))
         else:
             camera.keep_early(picture)
 
@@ -519,7 +241,7 @@ class Incidents:
 
     def reload_harmless_places(self) -> None:
         """Take note that somebody else changed them in the store."""
-        self._jobs.add(_LoadPlaces(self._use_places))
+        self._jobs.add(LoadPlaces(self._use_places))
 
     def _use_places(self, places: Sequence[HarmlessPlace]) -> None:
         self._harmless = {
@@ -536,10 +258,10 @@ class Incidents:
             raise _stopped()
         done: asyncio.Future[Incident] = asyncio.get_running_loop().create_future()
         record = next((record for record in self._records() if _is_stored_as(record, incident_id)), None)
-        self._jobs.add(_Change(change, record, done, news))
+        self._jobs.add(Change(change, record, done, news))
         return await done
 
-    def _records(self) -> Iterable[_Record]:
+    def _records(self) -> Iterable[Record]:
         return (record for camera in self._cameras.values() for record in camera.records())
 
     def _camera(self, camera_id: str) -> _Camera:
@@ -564,14 +286,14 @@ class Incidents:
     def _take_turn(self, camera: _Camera, turn: Turn, episode: Episode) -> None:
         if turn is Turn.OPENED:
             time = camera.episodes.clock.elapsed
-            camera.record = record = _Record(episode, self._rules(self._case(episode)), time, time)
+            camera.record = record = Record(episode, self._rules(self._case(episode)), time, time)
             record.told = record.extent
-            self._jobs.add(_Start(record))
+            self._jobs.add(Start(record))
         elif ended := camera.record:
             camera.record = None
             camera.ended.append(ended)
             # The rules have the last word: their summary tells the whole stay. Should they fail, it ends all the same.
-            self._jobs.add(_Save(ended, tell=True, assess=True))
+            self._jobs.add(Save(ended, tell=True, assess=True))
             ended.assessment = self._rules(self._case(episode))
 
     def _review(self, camera: _Camera) -> None:
@@ -585,9 +307,9 @@ class Incidents:
         if not (assess or grew) and time - record.saved_at < SAVE_INTERVAL:
             return
         record.saved_at, record.told = time, record.extent
-        self._jobs.add(_Save(record, tell=assess or grew, assess=assess))
+        self._jobs.add(Save(record, tell=assess or grew, assess=assess))
 
-    def _judge_again(self, record: _Record) -> bool:
+    def _judge_again(self, record: Record) -> bool:
         """Let the rules judge; return whether their verdict changed notably."""
         before, after = record.assessment, self._rules(self._case(record.episode))
         difference = abs(after.risk_score - before.risk_score)
@@ -599,7 +321,7 @@ class Incidents:
     def _add_early_pictures(self, camera: _Camera) -> None:
         for track_id, picture in list(camera.early_pictures.items()):
             if record := camera.record_of(track_id):
-                self._jobs.add(_AddPicture(record, picture))
+                self._jobs.add(AddPicture(record, picture))
                 del camera.early_pictures[track_id]
 
     async def _async_tick(self) -> None:
@@ -666,14 +388,14 @@ class Incidents:
         self._note_recovery()
         return True
 
-    def _drop(self, job: _Job, err: Exception) -> None:
+    def _drop(self, job: Job, err: Exception) -> None:
         """Give up what the store refuses for good: it must not hold up what comes after it."""
-        if isinstance(job, _Change):
+        if isinstance(job, Change):
             job.fail(err)
         elif isinstance(err, LookupError):
             _LOGGER.debug("Dropped what belongs to a deleted incident: %s", err)
         else:
-            _LOGGER.error("Cannot store %s; it is dropped", type(job).__name__.strip("_"), exc_info=err)
+            _LOGGER.error("Cannot store %s; it is dropped", type(job).__name__, exc_info=err)
 
     def _tell(self, announce: Callable[[IncidentListener], None]) -> None:
         try:
@@ -696,7 +418,7 @@ class Incidents:
             _LOGGER.warning("Stopped before the store took all: %s changes are lost", len(self._jobs))
         while self._jobs:
             job = self._jobs.first()
-            if isinstance(job, _Change):
+            if isinstance(job, Change):
                 job.fail(_stopped())
 
 
@@ -704,7 +426,7 @@ def _stopped() -> StoreError:
     return StoreError(StoreProblem.UNREACHABLE, "stopped")
 
 
-def _is_stored_as(record: _Record, incident_id: int) -> bool:
+def _is_stored_as(record: Record, incident_id: int) -> bool:
     return record.stored is not None and record.stored.id == incident_id
 
 
