@@ -209,6 +209,7 @@ async def test_actions(hass: HomeAssistant, entry: MockConfigEntry, sent: list[C
         ("start_looking", {"seconds": "soon"}),
         ("open_incident", {}),
         ("open_incident", {"trigger": ""}),
+        ("open_incident", {"trigger": "  "}),
         ("open_incident", {"trigger": "x" * 201}),
     ],
 )

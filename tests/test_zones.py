@@ -329,3 +329,22 @@ async def test_who_sways_makes_no_place_harmless(hass: HomeAssistant, entry: Moc
         await async_report(hass, entry, frame(person(at=now + step, since=now, box=box), at=now + step))
     await _mark(hass, told[0].data["id"], "false_alarm")
     assert await entry.runtime_data.store.async_harmless_places() == []
+
+
+async def test_what_is_called_harmless_while_it_stands_there_ends_and_begins_nothing_new(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    told = async_capture_events(hass, EVENT_INCIDENT)
+    now = time.time()
+    await async_report(hass, entry, online())
+    for step in range(20):
+        await async_report(hass, entry, frame(person(1, at=now + step, since=now, box=COAT), at=now + step))
+    await _mark(hass, told[0].data["id"], "false_alarm")
+    await async_report(hass, entry)
+    told.clear()
+    for step in range(20, 60):
+        await async_report(hass, entry, frame(person(1, at=now + step, since=now, box=COAT), at=now + step))
+    changes = [event.data["change"] for event in told]
+    assert changes.count("ended") == 1
+    assert changes[-1] == "ended"
+    assert "started" not in changes

@@ -21,7 +21,7 @@ from enum import StrEnum
 import math
 from typing import Final, NamedTuple
 
-from .models import ANIMALS, PERSONS, VEHICLES, Box, Detection, HarmlessPlace, Track, iou
+from .models import ANIMALS, PERSONS, VEHICLES, Detection, HarmlessPlace, Track, iou
 from .vision.messages import FrameTracks, TrackState
 
 DETECTION_INTERVAL: Final = 1.0
@@ -122,8 +122,7 @@ class Episodes:
         self.maximum_length = maximum_length
         self.opening_zones: frozenset[str] = frozenset()
         """Names of the zones and entry lines that can open an incident; empty for the whole picture."""
-        self.harmless: tuple[HarmlessPlace, ...] = ()
-        """Where something of that kind is no news."""
+        self._harmless: tuple[HarmlessPlace, ...] = ()
         self.episode: Episode | None = None
         self.clock = EpisodeClock()
         self._settled: set[int] = set()
@@ -131,6 +130,12 @@ class Episodes:
         """Of each live track, whether it was seen elsewhere than at a harmless place."""
         self._last_end: datetime | None = None
         self._pace = DetectionPace()
+
+    def set_harmless(self, places: tuple[HarmlessPlace, ...]) -> None:
+        """Take note where something of a kind is no news; what lives now is judged by where it stands now."""
+        if places != self._harmless:
+            self._harmless = places
+            self._strays.clear()
 
     def see(self, frame: FrameTracks, now: float) -> list[Change]:
         """Take one frame's tracks at the monotonic `now`; return what changed, in order."""
@@ -185,13 +190,12 @@ class Episodes:
         return track.label == "person" or not track.stationary
 
     def _strayed(self, track: TrackState, frame: FrameTracks) -> bool:
-        if self._strays.get(track.track_id, False):
+        if not self._harmless or self._strays.get(track.track_id, False):
             return True
-        box = track.box
-        here = Box(box.left / frame.width, box.top / frame.height, box.right / frame.width, box.bottom / frame.height)
+        here = track.box.in_shares(frame.width, frame.height)
         overlap = HARMLESS_LIVING_OVERLAP if track.label in PERSONS | ANIMALS else HARMLESS_OVERLAP
         return not any(
-            _kind(place.label) == _kind(track.label) and iou(here, place.box) >= overlap for place in self.harmless
+            _kind(place.label) == _kind(track.label) and iou(here, place.box) >= overlap for place in self._harmless
         )
 
     def _opens(self, track: TrackState) -> bool:

@@ -205,6 +205,7 @@ class Incidents:
 
     def camera_removed(self, camera_id: str) -> None:
         """End the camera's incident and forget the camera."""
+        self._opening_zones.pop(camera_id, None)
         if camera := self._cameras.pop(camera_id, None):
             for turn, episode in camera.episodes.end():
                 self._take_turn(camera, turn, episode)
@@ -249,7 +250,7 @@ class Incidents:
             for camera_id in {place.camera_id for place in places}
         }
         for camera_id, camera in self._cameras.items():
-            camera.episodes.harmless = self._harmless.get(camera_id, ())
+            camera.episodes.set_harmless(self._harmless.get(camera_id, ()))
 
     async def _async_change(
         self, incident_id: int, change: Callable[[Store], Awaitable[Incident]], *, news: Callable[[Incident], bool]
@@ -268,7 +269,7 @@ class Incidents:
         if camera_id not in self._cameras:
             episodes = Episodes(camera_id, quiet_time=self._quiet_time, maximum_length=self._maximum_length)
             episodes.opening_zones = self._opening_zones.get(camera_id, frozenset())
-            episodes.harmless = self._harmless.get(camera_id, ())
+            episodes.set_harmless(self._harmless.get(camera_id, ()))
             self._cameras[camera_id] = _Camera(episodes)
         return self._cameras[camera_id]
 

@@ -76,7 +76,7 @@ class Outside:
         """
         if not self.async_look(camera_id, LOOK_TIME):
             return False
-        if self._incidents.open(camera_id, trigger.strip()[:LONGEST_TRIGGER]):
+        if self._incidents.open(camera_id, trigger[:LONGEST_TRIGGER]):
             self._entry.async_create_background_task(
                 self._hass, self._async_add_scene(camera_id), "nemotron_security scene"
             )

@@ -51,7 +51,9 @@ OF_A_CAMERA: dict[str, VolDictType] = {
     SERVICE_START_LOOKING: {
         vol.Optional("seconds", default=LOOK_TIME): vol.All(vol.Coerce(float), vol.Range(min=1, max=600))
     },
-    SERVICE_OPEN_INCIDENT: {vol.Required("trigger"): vol.All(cv.string, vol.Length(min=1, max=LONGEST_TRIGGER))},
+    SERVICE_OPEN_INCIDENT: {
+        vol.Required("trigger"): vol.All(cv.string, str.strip, vol.Length(min=1, max=LONGEST_TRIGGER))
+    },
     SERVICE_FORGET_HARMLESS_PLACES: {},
 }
 """Actions on cameras: their fields. The camera's entity has a method of the same name."""

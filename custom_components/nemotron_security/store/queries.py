@@ -441,11 +441,10 @@ def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[
         steadiness = STEADY_OVERLAP if track.label in LIVING else STILL_OVERLAP
         stays = track.label not in LIVING or track.dwell >= STEADY_TIME
         if stays and all(iou(track.box, box) >= steadiness for box in sights.get(track.track_id, ())):
-            box, width, height = track.box, track.frame_width, track.frame_height
             yield HarmlessPlace(
                 camera_id=row.camera_id,
                 label=track.label,
-                box=Box(box.left / width, box.top / height, box.right / width, box.bottom / height),
+                box=track.box.in_shares(track.frame_width, track.frame_height),
                 created_at=at,
                 incident_id=row.id,
             )

@@ -40,6 +40,10 @@ class Box(NamedTuple):
         """Area in square pixels, 0 for an inverted box."""
         return max(0.0, self.width) * max(0.0, self.height)
 
+    def in_shares(self, width: int, height: int) -> Box:
+        """Return it in shares of a frame's width and height in pixels, so that another resolution is the same place."""
+        return Box(self.left / width, self.top / height, self.right / width, self.bottom / height)
+
 
 def iou(one: Box, other: Box) -> float:
     """Return the intersection of two boxes over their union, 0..1."""

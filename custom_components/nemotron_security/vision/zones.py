@@ -117,8 +117,8 @@ class ZoneWatch:
             if track.last_seen_at == at:
                 for zone, hit in zip(self._zones, hits, strict=True):
                     _stay(where, zone, track, at, is_inside=bool(hit[row]))
+                here = Point(float(x[row]), float(y[row]))
                 for line in self._lines:
-                    here = Point(float(x[row]), float(y[row]))
                     if _crosses(where, line, track, here, size):
                         where.crossed_at[line.name] = at
             where.zones = self._names(where, at)
