@@ -26,6 +26,10 @@ APART = 1.2
 """Seconds between two pictures."""
 
 
+PATIENCE = 30.0
+"""Seconds after which all incidents should be stored. One that is judged by then waits no more, and is not seen to."""
+
+
 class LoopWatch:
     """Notes how late the loop wakes."""
 
@@ -131,8 +135,16 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
             stage.play(camera_id)
             while runtime().incidents.busy:  # noqa: ASYNC110  it has no event; too many pictures would be dropped
                 await asyncio.sleep(PERIOD)
-        while (backlog := await runtime().store.async_backlog()).waiting < message["incidents"]:  # noqa: ASYNC110
-            await asyncio.sleep(PERIOD)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                wanted = message["incidents"]
+                while (backlog := await runtime().store.async_backlog()).waiting < wanted:  # noqa: ASYNC110
+                    await asyncio.sleep(PERIOD)
+        except TimeoutError:
+            connection.send_error(
+                message["id"], "too_slow", "Some were judged before all were stored: too much else runs"
+            )
+            return
         assert backlog.oldest_due_at is not None
         connection.send_result(message["id"], backlog.oldest_due_at.timestamp())
 

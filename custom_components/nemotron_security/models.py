@@ -24,6 +24,7 @@ __all__ = [
     "CameraView",
     "ConnectionQuality",
     "Detection",
+    "Evidence",
     "Feedback",
     "Floor",
     "GpuStats",
@@ -42,6 +43,7 @@ __all__ = [
     "Topic",
     "Track",
     "Visit",
+    "Way",
     "count_of",
     "iou",
     "risk_level",
@@ -209,6 +211,16 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a track went through the picture."""
+
+    first: Detection
+    """Where it was first seen."""
+    closest: Detection
+    """Where it was largest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """What an analyzer says of an incident."""
 
@@ -268,6 +280,22 @@ class Picture:
     height: int
     size: int
     """Bytes of the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is stored that an incident is judged by."""
+
+    tracks: tuple[Track, ...]
+    """Its own, the first seen first."""
+    ways: Mapping[int, Way]
+    """By the ids of the tracks of which more than one sight is stored."""
+    pictures: list[Picture]
+    """Its own, the best first."""
+    earlier: list[Incident]
+    """Those before it on cameras nearby, the newest first; likewise `reviewed`."""
+    reviewed: list[Incident]
+    """Those with something in common on which somebody said something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

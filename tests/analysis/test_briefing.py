@@ -84,11 +84,12 @@ class Home:
 
     async def picture(
         self, incident: Incident, track_id: int, second: float, *, width: int = 1280, data: bytes = b""
-    ) -> None:
+    ) -> Incident:
+        """Store a picture; returns the incident as it is then."""
         buffer = BytesIO(data)
         if not data:
             Image.new("RGB", (width, width // 2)).save(buffer, "JPEG")
-        await self.store.async_add_picture(
+        _, incident = await self.store.async_add_picture(
             incident.id,
             track_id,
             captured_at=NOW + timedelta(seconds=second),
@@ -98,6 +99,7 @@ class Home:
             height=width // 2,
             jpeg=buffer.getvalue(),
         )
+        return incident
 
 
 @pytest.fixture
@@ -197,7 +199,7 @@ async def test_last_view(home: Home, freezer: FrozenDateTimeFactory) -> None:
     freezer.move_to(NOW + timedelta(seconds=3))
     assert (await home.briefing.async_brief(incident, HOUSE)).pictures == []
     assert asked == []  # the first picture is the worker's to choose
-    await home.picture(incident, seen.track_id, 0)
+    incident = await home.picture(incident, seen.track_id, 0)
     for second in (3, 15):
         freezer.move_to(NOW + timedelta(seconds=second))
         pictures = (await home.briefing.async_brief(incident, HOUSE)).pictures
@@ -227,7 +229,7 @@ async def test_judged_without_a_last_view(home: Home, monkeypatch: pytest.Monkey
     home.briefing = Briefing(home.hass, home.entry, home.store, str.title, newest_frame)
     incident = await home.incident()
     (seen,) = await home.store.async_tracks(incident.id)
-    await home.picture(incident, seen.track_id, 0)
+    incident = await home.picture(incident, seen.track_id, 0)
     assert len((await home.briefing.async_brief(incident, HOUSE)).pictures) == 1
 
 

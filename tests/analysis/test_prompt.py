@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.nemotron_security.analysis import Case, Earlier, KeyFrame, PastFeedback, Place, Way
+from custom_components.nemotron_security.analysis import Case, Earlier, KeyFrame, PastFeedback, Place
 from custom_components.nemotron_security.analysis.prompt import MOST_TRACKS, SYSTEM, messages, preview, quoted
-from custom_components.nemotron_security.models import Box, CameraView, Detection, Feedback, Incident, Topic
+from custom_components.nemotron_security.models import Box, CameraView, Detection, Feedback, Incident, Topic, Way
 
 from .cases import DAY, case, opening, track, visit
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, Self
 
-from ..models import Assessment, CameraView, Detection, Feedback, Floor, House, Incident, Topic, Track
+from ..models import Assessment, CameraView, Feedback, Floor, House, Incident, Topic, Track, Way
 
 __all__ = [
     "AnalysisError",
@@ -20,7 +20,6 @@ __all__ = [
     "PastFeedback",
     "Place",
     "TooLongError",
-    "Way",
 ]
 
 
@@ -36,16 +35,6 @@ class Place:
 
 
 NOWHERE: Final = Place()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """How a track went through the picture."""
-
-    first: Detection
-    """Where it was first seen."""
-    closest: Detection
-    """Where it was largest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -232,8 +232,8 @@ class Analyst:
                     await self._async_resume()
                     resumed = True
                 await self._async_queue_news()
-                pause = await self._async_give_up_old()
-                wait = min(pause, await self._async_begin_calls())
+                wait = await self._async_begin_calls()
+                wait = min(wait, await self._async_give_up_old())  # after the calls, whose way it would lengthen
             except StoreError as err:
                 _LOGGER.debug("The queue cannot be read: %s", err)
                 wait = STORE_RETRY
@@ -259,9 +259,8 @@ class Analyst:
 
     async def _async_give_up_old(self) -> float:
         """Leave some of what waited too long to the rules; return after how many seconds to go on with the rest."""
-        now = self._clock.now()
         old = await self._store.async_old_judgements(
-            now, now - self._limits.longest_wait, without_incidents=list(self._running), limit=GIVEN_UP_AT_ONCE
+            self._clock.now(), self._oldest(), without_incidents=list(self._running), limit=GIVEN_UP_AT_ONCE
         )
         for judgement in old:
             await self._async_do(judgement, partial(self._async_give_up, judgement, judgement.problem))
@@ -273,6 +272,7 @@ class Analyst:
             now, cooling = self._clock.monotonic(), self._cooling()
             judgement = await self._store.async_claim_judgement(
                 self._clock.now(),
+                seen_since=self._oldest(),
                 without_incidents=list(self._running),
                 without_cameras=list(cooling),
                 fewest_tries_first=self._breaker.state is BreakerState.HALF_OPEN,
@@ -303,7 +303,7 @@ class Analyst:
 
     async def _async_next_in(self, cooling: dict[str, float]) -> float:
         due_at = await self._store.async_next_judgement_at(
-            without_incidents=list(self._running), without_cameras=list(cooling)
+            seen_since=self._oldest(), without_incidents=list(self._running), without_cameras=list(cooling)
         )
         waits = list(cooling.values())
         if due_at is not None:
@@ -314,6 +314,10 @@ class Analyst:
                 due_at = now
             waits.append(max(0.0, (due_at - now).total_seconds()))
         return min(waits, default=math.inf)
+
+    def _oldest(self) -> datetime:
+        """Return when an incident must have been seen for the last time, at least, to be judged still."""
+        return self._clock.now() - self._limits.longest_wait
 
     def _longest_delay(self) -> float:
         limits = self._limits

@@ -1,7 +1,7 @@
 """Gathers all that an analyzer is given of an incident: the case and its key frames, as the user's settings want it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,20 +29,19 @@ from ..models import (
     WHOLE_SCENE,
     Box,
     CameraView,
-    Detection,
-    Feedback,
+    Evidence,
     Floor,
     House,
     Incident,
-    IncidentFilter,
     Picture,
     PictureKind,
     Topic,
     Track,
+    Visit,
 )
 from ..store import Store, StoreError
 from ..vision.messages import Snapshot
-from . import Brief, Case, Earlier, KeyFrame, PastFeedback, Place, Way
+from . import Brief, Case, Earlier, KeyFrame, Place
 from .analyst import HOUSE_HOLDS
 from .context import area_of_entity, async_visits, place
 from .feedback import MOST_LOOKED_AT, past_feedback
@@ -105,7 +104,7 @@ class Briefing:
             note=camera.get(CONF_NOTE) or None,
             view=CameraView(camera[CONF_VIEW]) if camera.get(CONF_VIEW) else None,
             place=self._place(case.camera_id),
-            topics=frozenset(map(Topic, options.get(CONF_TOPICS, Topic))),
+            topics=self._topics(),
             floors=frozenset(map(Floor, options.get(CONF_FLOORS, Floor))),
         )
 
@@ -119,57 +118,52 @@ class Briefing:
         Raises:
             StoreError: the database cannot be read.
         """
-        tracks = tuple(await self._store.async_tracks(incident.id))
+        evidence, view = await asyncio.gather(self._async_evidence(incident), self._async_newest_view(incident))
         case = self.settled(
             Case(
                 camera_id=incident.camera_id,
                 camera_name=self._camera_name(incident.camera_id),
                 started_at=incident.started_at,
-                tracks=tracks,
+                tracks=evidence.tracks,
                 trigger=incident.trigger,
-                house=house,
-                ways=ways(await self._store.async_detections(incident.id)),
+                house=replace(house, visits=await self._async_visits(incident, house)),
+                ways=evidence.ways,
+                earlier=tuple(self._earlier(incident, evidence.earlier)),
+                feedback=past_feedback(incident, evidence.reviewed, house.at.tzinfo),
             )
         )
-        return Brief(await self._async_completed(case, incident), await self._async_pictures(incident, tracks))
+        return Brief(case, await self._async_pictures(incident, evidence, view))
 
-    async def _async_completed(self, case: Case, incident: Incident) -> Case:
-        visits = case.house.visits
-        feedback: tuple[PastFeedback, ...] = ()
-        if Topic.CALENDARS in case.topics and (calendars := self._entry.options.get(CONF_CALENDARS)):
-            visits = await async_visits(self._hass, calendars, case.started_at)
-        if Topic.FEEDBACK in case.topics:
-            feedback = past_feedback(incident, await self._async_reviewed(incident), case.house.at.tzinfo)
-        return replace(
-            case,
-            house=replace(case.house, visits=visits),
-            earlier=await self._async_earlier(incident, case.place) if Topic.HISTORY in case.topics else (),
-            feedback=feedback,
+    async def _async_evidence(self, incident: Incident) -> Evidence:
+        topics = self._topics()
+        return await self._store.async_evidence(
+            incident,
+            nearby={incident.camera_id, *self._nearby(incident.camera_id)},
+            since=incident.started_at - HISTORY,
+            most_earlier=MOST_EARLIER if Topic.HISTORY in topics else 0,
+            most_reviewed=MOST_LOOKED_AT if Topic.FEEDBACK in topics else 0,
         )
 
-    async def _async_reviewed(self, incident: Incident) -> list[Incident]:
-        """Return incidents with something in common on which somebody said something, the newest first."""
-        found: list[Incident] = []
-        for feedback in Feedback:
-            wanted = IncidentFilter(feedback=feedback, labels=frozenset(incident.labels))
-            found += await self._store.async_incidents(wanted, limit=MOST_LOOKED_AT)
-        return sorted(found, key=lambda other: other.id, reverse=True)
+    async def _async_visits(self, incident: Incident, house: House) -> tuple[Visit, ...]:
+        calendars = self._entry.options.get(CONF_CALENDARS)
+        if not calendars or Topic.CALENDARS not in self._topics():
+            return house.visits
+        return await async_visits(self._hass, calendars, incident.started_at)
 
-    async def _async_earlier(self, incident: Incident, here: Place) -> tuple[Earlier, ...]:
-        cameras = frozenset({incident.camera_id, *self._nearby(incident.camera_id, here)})
-        wanted = IncidentFilter(camera_ids=cameras, since=incident.started_at - HISTORY)
-        found = await self._store.async_incidents(wanted, before_id=incident.id, limit=MOST_EARLIER)
-        return tuple(
-            Earlier(
+    def _earlier(self, incident: Incident, others: Iterable[Incident]) -> Iterator[Earlier]:
+        for other in others:
+            yield Earlier(
                 incident=other,
                 camera_name=self._camera_name(other.camera_id),
                 here=other.camera_id == incident.camera_id,
             )
-            for other in found
-        )
 
-    def _nearby(self, camera_id: str, here: Place) -> list[str]:
+    def _topics(self) -> frozenset[Topic]:
+        return frozenset(map(Topic, self._entry.options.get(CONF_TOPICS, Topic)))
+
+    def _nearby(self, camera_id: str) -> list[str]:
         """Return the other cameras of the same area or floor."""
+        here = self._place(camera_id)
         others = [subentry.subentry_id for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)]
         return [other for other in others if other != camera_id and _is_near(here, self._place(other))]
 
@@ -185,50 +179,66 @@ class Briefing:
             area_id = area_of_entity(self._hass, entity_id)
         return place(self._hass, area_id)
 
-    async def _async_pictures(self, incident: Incident, tracks: tuple[Track, ...]) -> list[KeyFrame]:
+    def _most_pictures(self) -> int:
+        return int(self._entry.options.get(CONF_KEY_FRAMES, DEFAULT_KEY_FRAMES))
+
+    async def _async_pictures(self, incident: Incident, evidence: Evidence, view: Snapshot | None) -> list[KeyFrame]:
         """Return the key frames, in the order of their times; what is gone or damaged is left out."""
-        most = int(self._entry.options.get(CONF_KEY_FRAMES, DEFAULT_KEY_FRAMES))
-        if not most:
+        if not (most := self._most_pictures()):
             return []
-        matters = importance(tracks)
-        pictures = await self._store.async_pictures(incident.id)
-        if pictures and dt_util.utcnow() - incident.last_seen_at < JUST_NOW:
-            main = max(tracks, key=lambda track: (matters[track.track_id], track.last_seen_at), default=None)
-            if last := await self._async_last_view(incident, main):
+        matters = importance(evidence.tracks)
+        pictures = evidence.pictures
+        if pictures and view:
+            main = max(evidence.tracks, key=lambda track: (matters[track.track_id], track.last_seen_at), default=None)
+            if last := await self._async_keep_view(incident, main, view):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
         pictures = candidates(pictures, matters, most)
         read = await self._store.async_read_pictures([picture.id for picture in pictures])
         jpegs = {picture.id: jpeg for picture, jpeg in zip(pictures, read, strict=True) if jpeg is not None}
         return await asyncio.to_thread(lambda: list(_key_frames(choose(pictures, matters, most, jpegs), jpegs)))
 
-    async def _async_last_view(self, incident: Incident, track: Track | None) -> Picture | None:
-        """Store what the camera sees now: where the object went, what it left, what is missing.
-
-        Without a track, something in the house opened the incident: who comes may be seen by now.
-        """
-        if self._newest_frame is None:
+    async def _async_newest_view(self, incident: Incident) -> Snapshot | None:
+        """Return what the camera sees now: where the object went, what it left, what is missing."""
+        fresh = dt_util.utcnow() - incident.last_seen_at < JUST_NOW
+        if self._newest_frame is None or not fresh or incident.picture_id is None or not self._most_pictures():
             return None
         try:
             async with asyncio.timeout(FRAME_TIME):
-                frame = await self._newest_frame(incident.camera_id)
-            if frame is None or frame.captured_at is None:
-                return None
-            view = await asyncio.to_thread(scaled, frame.data)
+                return await self._newest_frame(incident.camera_id)
+        except (TimeoutError, OSError) as err:
+            _no_view(incident, err)
+            return None
+
+    async def _async_keep_view(self, incident: Incident, track: Track | None, view: Snapshot) -> Picture | None:
+        """Store what the camera saw last.
+
+        Without a track, something in the house opened the incident: who comes may be seen by now.
+        """
+        if view.captured_at is None:
+            return None
+        try:
+            fitting = await asyncio.to_thread(scaled, view.data)
             stored, _ = await self._store.async_add_picture(
                 incident.id,
                 track.track_id if track else WHOLE_SCENE,
                 PictureKind.LAST,
-                captured_at=datetime.fromtimestamp(frame.captured_at, UTC),
-                box=_resized(track, view.width, view.height) if track else Box(0.0, 0.0, view.width, view.height),
+                captured_at=datetime.fromtimestamp(view.captured_at, UTC),
+                box=_resized(track, fitting.width, fitting.height)
+                if track
+                else Box(0.0, 0.0, fitting.width, fitting.height),
                 score=0.0,
-                width=view.width,
-                height=view.height,
-                jpeg=view.jpeg,
+                width=fitting.width,
+                height=fitting.height,
+                jpeg=fitting.jpeg,
             )
-            return stored  # noqa: TRY300
-        except (TimeoutError, OSError, StoreError) as err:
-            _LOGGER.debug("Incident %s is judged without its last view: %s", incident.id, type(err).__name__)
+        except (OSError, StoreError) as err:
+            _no_view(incident, err)
             return None
+        return stored
+
+
+def _no_view(incident: Incident, err: Exception) -> None:
+    _LOGGER.debug("Incident %s is judged without its last view: %s", incident.id, type(err).__name__)
 
 
 def _key_frames(chosen: Sequence[Chosen], jpegs: Mapping[int, bytes]) -> Iterator[KeyFrame]:
@@ -257,18 +267,6 @@ def _resized(track: Track, width: int, height: int) -> Box:
         min(max(box.right * across, 0.0), width),
         min(max(box.bottom * down, 0.0), height),
     )
-
-
-def ways(detections: Sequence[Detection]) -> dict[int, Way]:
-    """Return how each track went through the picture, of the sights that are stored in the order of their times."""
-    sights: dict[int, list[Detection]] = {}
-    for detection in detections:
-        sights.setdefault(detection.track_id, []).append(detection)
-    return {
-        track_id: Way(first=seen[0], closest=max(seen, key=lambda sight: sight.box.area))
-        for track_id, seen in sights.items()
-        if len(seen) > 1
-    }
 
 
 def _is_near(one: Place, other: Place) -> bool:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 import re
 from typing import Any, Final
 
-from ..models import WHOLE_SCENE, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit
+from ..models import WHOLE_SCENE, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit, Way
 from ..vision.redact import redact
-from . import Case, Earlier, KeyFrame, PastFeedback, Way
+from . import Case, Earlier, KeyFrame, PastFeedback
 from .chat import picture_part
 
 SYSTEM: Final = """\
@@ -56,16 +56,26 @@ _INVISIBLE: Final = re.compile(
 _ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 
 
-def messages(case: Case, pictures: Sequence[KeyFrame]) -> list[dict[str, Any]]:
+def facts(case: Case) -> str:
+    """Return what a model is told of a case in words."""
+    return "\n".join(_lines(case))
+
+
+def messages(case: Case, pictures: Sequence[KeyFrame], told: str | None = None) -> list[dict[str, Any]]:
     """Return the chat messages for a case.
 
     Pictures travel as JPEG data URIs, each after its caption. Encoding them takes about a millisecond each: not for the
     event loop.
+
+    Args:
+        case: what is judged.
+        pictures: what is shown of it, in the order of their times.
+        told: the case's `facts`, if somebody has them already.
     """
-    facts = "\n".join(_lines(case))
+    told = told or facts(case)
     return [
         {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": [_text(facts), *_pictures(case, pictures)] if pictures else facts},
+        {"role": "user", "content": [_text(told), *_pictures(case, pictures)] if pictures else told},
     ]
 
 

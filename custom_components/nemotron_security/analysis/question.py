@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from . import Capabilities, Case, KeyFrame
 from .keyframes import CLOSEST, FIRST, LARGEST_SIDE, LAST, SCENE_CHANGE, scaled
-from .prompt import messages
+from .prompt import SYSTEM, facts, messages
 from .rules import importance
 from .schema import SCHEMA, in_words
 from .window import Size, Window, picture_tokens
@@ -42,14 +42,16 @@ def question(case: Case, pictures: Sequence[KeyFrame], able: Capabilities, windo
     the last view, the first sight. The closest view, when it is alone, may get smaller still.
     """
     shown = list(pictures) if able.images else []
+    frame = SYSTEM if able.schema else SYSTEM + in_words(SCHEMA)
     for fitting in leaner(case):
-        text_bytes = _text_bytes(fitting, able)
-        facts = window.tokens(Size(text_bytes, 0))
-        if facts <= window.room * (MOST_FOR_FACTS if shown else 1):
+        told = facts(fitting)
+        text_bytes = len((frame + told).encode(errors="replace"))
+        tokens = window.tokens(Size(text_bytes, 0))
+        if tokens <= window.room * (MOST_FOR_FACTS if shown else 1):
             break
-    shown = list(_fitting(shown, window, window.room - facts))
+    shown = list(_fitting(shown, window, window.room - tokens))
     size = Size(text_bytes, sum(_tokens(picture) for picture in shown))
-    return Question(messages(fitting, shown), fitting, shown, size)
+    return Question(messages(fitting, shown, told), fitting, shown, size)
 
 
 def leaner(case: Case) -> Iterator[Case]:
@@ -88,13 +90,6 @@ def _most_telling(pictures: Sequence[KeyFrame], count: int) -> list[KeyFrame]:
 
     chosen = sorted(range(len(pictures)), key=priority)[:count]
     return [pictures[number] for number in sorted(chosen)]
-
-
-def _text_bytes(case: Case, able: Capabilities) -> int:
-    """Return the bytes of all text that goes to the server, captions of pictures apart."""
-    words = "" if able.schema else in_words(SCHEMA)
-    texts = [words, *(message["content"] for message in messages(case, ()))]
-    return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 def _tokens(picture: KeyFrame, side: int = LARGEST_SIDE) -> int:

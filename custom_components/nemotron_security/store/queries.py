@@ -3,13 +3,13 @@
 Portable SQL only. Whatever changes an incident's words ends in `_incident`, which keeps the text that is searched.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, cast, delete, exists, false, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, exists, false, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import (
@@ -30,8 +30,9 @@ from ..models import (
     Track,
     iou,
 )
+from .rows import domain_of, fetch, select_fields, values_of
 from .search import search_text, words_of
-from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, IncidentRow, JudgementRow, PictureRow, TrackRow
+from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, Id, IncidentRow, JudgementRow, PictureRow, TrackRow
 
 RULES = "rules"
 """The analyzer whose word is provisional."""
@@ -42,6 +43,27 @@ STEADY_TIME = 10.0
 LIVING = PERSONS | ANIMALS
 NOTABLE_SCORE_CHANGE = 10
 """Points of the rules' score that make an incident worth another judgement."""
+
+_INCIDENT_ID = bindparam("incident_id", type_=Id)
+_INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
+_TRACKS = (
+    select_fields(Track, TrackRow)
+    .where(TrackRow.incident_id == _INCIDENT_ID)
+    .order_by(TrackRow.first_seen_at, TrackRow.track_id)
+)
+_ASSESSMENTS = (
+    select_fields(Assessment, AssessmentRow).where(AssessmentRow.incident_id == _INCIDENT_ID).order_by(AssessmentRow.id)
+)
+_DETECTIONS = (
+    select_fields(Detection, DetectionRow)
+    .where(DetectionRow.incident_id == _INCIDENT_ID)
+    .order_by(DetectionRow.detected_at, DetectionRow.id)
+)
+_PICTURES = (
+    select_fields(Picture, PictureRow)
+    .where(PictureRow.incident_id == _INCIDENT_ID)
+    .order_by(PictureRow.score.desc(), PictureRow.id)
+)
 
 
 def start_incident(
@@ -97,7 +119,7 @@ def review(session: Session, incident_id: int, review: Review) -> Incident:
     row = _existing(session, incident_id)
     session.execute(delete(HarmlessPlaceRow).where(HarmlessPlaceRow.incident_id == incident_id))
     if review.feedback is Feedback.FALSE_ALARM:
-        session.add_all(HarmlessPlaceRow(**_values(place)) for place in _still_places(session, row, review.at))
+        session.add_all(HarmlessPlaceRow(**values_of(place)) for place in _still_places(session, row, review.at))
     row.reviewed_at = review.at if review.reviewed else None
     row.feedback, row.note = review.feedback, review.note
     return _incident(session, row)
@@ -107,9 +129,8 @@ def harmless_places(session: Session, limit: int) -> list[HarmlessPlace]:
     """List the places that were called harmless, the newest first; at most so many of a camera."""
     number = func.row_number().over(partition_by=HarmlessPlaceRow.camera_id, order_by=HarmlessPlaceRow.id.desc())
     numbered = select(HarmlessPlaceRow.id, number.label("number")).subquery()
-    query = select(HarmlessPlaceRow).join(numbered, numbered.c.id == HarmlessPlaceRow.id)
-    rows = session.scalars(query.where(numbered.c.number <= limit).order_by(HarmlessPlaceRow.id.desc()))
-    return [_domain(HarmlessPlace, row) for row in rows]
+    query = select_fields(HarmlessPlace, HarmlessPlaceRow).join(numbered, numbered.c.id == HarmlessPlaceRow.id)
+    return fetch(session, HarmlessPlace, query.where(numbered.c.number <= limit).order_by(HarmlessPlaceRow.id.desc()))
 
 
 def forget_harmless_places(session: Session, camera_id: str) -> int:
@@ -130,29 +151,28 @@ def close_open_incidents(session: Session) -> list[Incident]:
 
 def incident(session: Session, incident_id: int) -> Incident | None:
     """Find an incident."""
-    row = session.get(IncidentRow, incident_id)
-    return None if row is None else _domain(Incident, row)
+    found = fetch(session, Incident, _INCIDENT, incident_id=incident_id)
+    return found[0] if found else None
 
 
 def incidents(session: Session, wanted: IncidentFilter, before_id: int | None, limit: int) -> list[Incident]:
     """List incidents, the newest first."""
-    query = select(IncidentRow).where(*_conditions(wanted)).order_by(IncidentRow.id.desc()).limit(limit)
+    query = (
+        select_fields(Incident, IncidentRow).where(*_conditions(wanted)).order_by(IncidentRow.id.desc()).limit(limit)
+    )
     if before_id is not None:
         query = query.where(IncidentRow.id < before_id)
-    return [_domain(Incident, row) for row in session.scalars(query)]
+    return fetch(session, Incident, query)
 
 
 def tracks(session: Session, incident_id: int) -> list[Track]:
     """List an incident's tracks, the first seen first."""
-    query = select(TrackRow).where(TrackRow.incident_id == incident_id)
-    rows = session.scalars(query.order_by(TrackRow.first_seen_at, TrackRow.track_id))
-    return [_domain(Track, row) for row in rows]
+    return fetch(session, Track, _TRACKS, incident_id=incident_id)
 
 
 def assessments(session: Session, incident_id: int) -> list[Assessment]:
     """List what was said of an incident, in the order it was said."""
-    query = select(AssessmentRow).where(AssessmentRow.incident_id == incident_id).order_by(AssessmentRow.id)
-    return [_domain(Assessment, row) for row in session.scalars(query)]
+    return fetch(session, Assessment, _ASSESSMENTS, incident_id=incident_id)
 
 
 def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
@@ -180,13 +200,14 @@ def resume_judgements(session: Session, due_at: datetime) -> None:
 def claim_judgement(
     session: Session,
     now: datetime,
+    seen_since: datetime | None,
     without_incidents: Collection[int],
     without_cameras: Collection[str],
     *,
     fewest_tries_first: bool,
 ) -> Judgement | None:
     """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
-    query = _judgements(without_incidents, without_cameras).where(JudgementRow.due_at <= now)
+    query = _judgements(without_incidents, without_cameras, seen_since).where(JudgementRow.due_at <= now)
     if fewest_tries_first:
         query = query.order_by(JudgementRow.tries)
     found = session.execute(query.order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)).first()
@@ -198,10 +219,13 @@ def claim_judgement(
 
 
 def next_judgement_at(
-    session: Session, without_incidents: Collection[int], without_cameras: Collection[str]
+    session: Session,
+    seen_since: datetime | None,
+    without_incidents: Collection[int],
+    without_cameras: Collection[str],
 ) -> datetime | None:
     """Say when the next incident is, or was, due."""
-    query = _judgements(without_incidents, without_cameras).with_only_columns(func.min(JudgementRow.due_at))
+    query = _judgements(without_incidents, without_cameras, seen_since).with_only_columns(func.min(JudgementRow.due_at))
     return session.scalar(query)
 
 
@@ -245,8 +269,8 @@ def assessed_since(session: Session, moment: datetime) -> list[datetime]:
 
 def add_detections(session: Session, detections: Sequence[Detection]) -> list[Detection]:
     """Insert detections and return them with their ids, in the same order."""
-    _all_exist(session, {detection.incident_id for detection in detections} - {None})
-    rows = [DetectionRow(**_values(detection, without={"id"})) for detection in detections]
+    _all_exist(session, {detection.incident_id for detection in detections if detection.incident_id is not None})
+    rows = [DetectionRow(**values_of(detection, without={"id"})) for detection in detections]
     session.add_all(rows)
     session.flush()
     return [replace(detection, id=row.id) for detection, row in zip(detections, rows, strict=True)]
@@ -254,9 +278,7 @@ def add_detections(session: Session, detections: Sequence[Detection]) -> list[De
 
 def detections(session: Session, incident_id: int) -> list[Detection]:
     """List an incident's detections, in the order of their times."""
-    query = select(DetectionRow).where(DetectionRow.incident_id == incident_id)
-    rows = session.scalars(query.order_by(DetectionRow.detected_at, DetectionRow.id))
-    return [_domain(Detection, row) for row in rows]
+    return fetch(session, Detection, _DETECTIONS, incident_id=incident_id)
 
 
 def add_picture(
@@ -270,14 +292,14 @@ def add_picture(
     """
     incident = _existing(session, picture.incident_id)
     replaced = _earlier(session, picture)
-    row = PictureRow(**_values(picture, without={"id"}))
+    row = PictureRow(**values_of(picture, without={"id"}))
     session.add(row)
     session.flush()
     for earlier in replaced:
         session.delete(earlier)
     session.flush()
     session.refresh(incident)
-    stored = replace(picture, id=row.id), _domain(Incident, incident), [earlier.id for earlier in replaced]
+    stored = replace(picture, id=row.id), domain_of(Incident, incident), [earlier.id for earlier in replaced]
     # Last, so that the file's row can fail in nothing but the commit.
     write(row.id)
     return stored
@@ -285,9 +307,7 @@ def add_picture(
 
 def pictures(session: Session, incident_id: int) -> list[Picture]:
     """List an incident's pictures, the best first."""
-    query = select(PictureRow).where(PictureRow.incident_id == incident_id)
-    rows = session.scalars(query.order_by(PictureRow.score.desc(), PictureRow.id))
-    return [_domain(Picture, row) for row in rows]
+    return fetch(session, Picture, _PICTURES, incident_id=incident_id)
 
 
 def picture(session: Session, picture_id: int) -> tuple[Picture, str] | None:
@@ -296,12 +316,13 @@ def picture(session: Session, picture_id: int) -> tuple[Picture, str] | None:
     if (found := session.execute(query).first()) is None:
         return None
     row, camera_id = found
-    return _domain(Picture, row), camera_id
+    return domain_of(Picture, row), camera_id
 
 
-def picture_size(session: Session, picture_id: int) -> int | None:
-    """Return how many bytes a picture's file must have; None when there is no such picture."""
-    return session.scalar(select(PictureRow.size).where(PictureRow.id == picture_id))
+def picture_sizes(session: Session, picture_ids: Collection[int]) -> dict[int, int]:
+    """Return how many bytes the pictures' files must have, of those that there are."""
+    rows = session.execute(select(PictureRow.id, PictureRow.size).where(PictureRow.id.in_(picture_ids)))
+    return dict(rows.tuples().all())
 
 
 def picture_bytes(session: Session) -> int:
@@ -357,15 +378,18 @@ def _existing(session: Session, incident_id: int) -> IncidentRow:
     return row
 
 
-def _all_exist(session: Session, incident_ids: Iterable[int | None]) -> None:
-    for incident_id in incident_ids:
-        _existing(session, incident_id or 0)
+def _all_exist(session: Session, incident_ids: set[int]) -> None:
+    query = select(IncidentRow.id).where(IncidentRow.id.in_(incident_ids))
+    if incident_ids and (missing := incident_ids.difference(session.scalars(query))):
+        raise LookupError(f"there is no incident {min(missing)}")
 
 
 def _judgements(
-    without_incidents: Collection[int], without_cameras: Collection[str]
+    without_incidents: Collection[int], without_cameras: Collection[str], seen_since: datetime | None = None
 ) -> Select[tuple[JudgementRow, IncidentRow]]:
     query = select(JudgementRow, IncidentRow).join(IncidentRow).where(JudgementRow.due_at.is_not(None))
+    if seen_since is not None:
+        query = query.where(IncidentRow.last_seen_at >= seen_since)
     return query.where(
         JudgementRow.incident_id.not_in(without_incidents), IncidentRow.camera_id.not_in(without_cameras)
     )
@@ -373,7 +397,7 @@ def _judgements(
 
 def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
     return Judgement(
-        incident=_domain(Incident, incident),
+        incident=domain_of(Incident, incident),
         house=judgement.house,
         tries=judgement.tries,
         problem=judgement.problem,
@@ -401,17 +425,17 @@ def _incident(session: Session, row: IncidentRow) -> Incident:
         row.title, row.summary, row.reasoning, row.note, row.trigger, *row.zones, labels=row.labels
     )
     session.flush()
-    session.refresh(row)
-    return _domain(Incident, row)
+    (stored,) = fetch(session, Incident, _INCIDENT, incident_id=row.id)
+    return stored
 
 
 def _merge_tracks(session: Session, incident_id: int, tracks: Sequence[Track]) -> None:
     for track in tracks:
-        session.merge(TrackRow(incident_id=incident_id, **_values(track)))
+        session.merge(TrackRow(incident_id=incident_id, **values_of(track)))
 
 
 def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) -> None:
-    session.add(AssessmentRow(incident_id=row.id, **_values(assessment)))
+    session.add(AssessmentRow(incident_id=row.id, **values_of(assessment)))
     if assessment.analyzer == RULES:
         row.rules_score = assessment.risk_score
     if assessment.analyzer == RULES and row.analyzer not in (None, RULES):
@@ -435,7 +459,7 @@ def _last_sight(session: Session, row: IncidentRow) -> datetime:
 def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[HarmlessPlace]:
     """Return where tracks stood that kept their place as long as the incident went on."""
     sights: dict[int, list[Box]] = {}
-    for sight in session.scalars(select(DetectionRow).where(DetectionRow.incident_id == row.id)):
+    for sight in detections(session, row.id):
         sights.setdefault(sight.track_id, []).append(sight.box)
     for track in tracks(session, row.id):
         steadiness = STEADY_OVERLAP if track.label in LIVING else STILL_OVERLAP
@@ -457,14 +481,3 @@ def _earlier(session: Session, picture: Picture) -> Sequence[PictureRow]:
         PictureRow.kind == picture.kind,
     )
     return session.scalars(query).all()
-
-
-def _domain[T](kind: type[T], row: object) -> T:
-    """Build a domain object of the row's columns of the same names."""
-    return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})  # type: ignore[arg-type]
-
-
-def _values(
-    value: Track | Detection | Assessment | Picture | HarmlessPlace, *, without: Iterable[str] = ()
-) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}

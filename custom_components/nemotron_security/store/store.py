@@ -25,6 +25,7 @@ from ..models import (
     Backlog,
     Box,
     Detection,
+    Evidence,
     HarmlessPlace,
     House,
     Incident,
@@ -38,6 +39,7 @@ from ..models import (
 from . import queries
 from .engine import checkpoint, for_reading, open_engine
 from .errors import StoreError, StoreProblem, is_about_a_value, store_error
+from .evidence import evidence
 from .migrations import migrate
 from .pictures import PictureFiles
 
@@ -194,6 +196,27 @@ class Store:
         """List an incident's detections, in the order of their times."""
         return await self._async_read(queries.detections, incident_id)
 
+    async def async_evidence(
+        self, incident: Incident, *, nearby: Collection[str], since: datetime, most_earlier: int, most_reviewed: int
+    ) -> Evidence:
+        """Gather what is stored of an incident and of others that may tell something about it.
+
+        Args:
+            incident: which one.
+            nearby: the cameras whose incidents before it count.
+            since: only those that still went on then or later.
+            most_earlier: at most so many of them.
+            most_reviewed: at most so many of each mark that people gave incidents with a label in common.
+        """
+        return await self._async_read(
+            evidence,
+            incident,
+            nearby=nearby,
+            since=since,
+            most_earlier=most_earlier,
+            most_reviewed=most_reviewed,
+        )
+
     async def async_add_picture(
         self,
         incident_id: int,
@@ -248,7 +271,7 @@ class Store:
 
     async def async_read_pictures(self, picture_ids: Sequence[int]) -> list[bytes | None]:
         """Return the JPEGs of several pictures, each as `async_read_picture` does."""
-        return await self._async_run(self._reader, lambda: list(map(self._read_picture, picture_ids)))
+        return await self._async_run(self._reader, partial(self._read_pictures, picture_ids))
 
     async def async_await_judgement(self, incident_id: int, due_at: datetime, house: House | None) -> None:
         """Let an incident wait for an analyzer, when it opens and again when it ends.
@@ -266,23 +289,33 @@ class Store:
         self,
         now: datetime,
         *,
+        seen_since: datetime | None = None,
         without_incidents: Collection[int] = (),
         without_cameras: Collection[str] = (),
         fewest_tries_first: bool = False,
     ) -> Judgement | None:
-        """Return the most urgent incident that is due; null when none is.
+        """Return the most urgent incident that is due and not too old; null when none is.
 
         It goes on waiting until `async_assess` stores a model's verdict: whatever happens until then, it is not lost.
         """
         return await self._async_write(
-            queries.claim_judgement, now, without_incidents, without_cameras, fewest_tries_first=fewest_tries_first
+            queries.claim_judgement,
+            now,
+            seen_since,
+            without_incidents,
+            without_cameras,
+            fewest_tries_first=fewest_tries_first,
         )
 
     async def async_next_judgement_at(
-        self, *, without_incidents: Collection[int] = (), without_cameras: Collection[str] = ()
+        self,
+        *,
+        seen_since: datetime | None = None,
+        without_incidents: Collection[int] = (),
+        without_cameras: Collection[str] = (),
     ) -> datetime | None:
-        """Say when the next incident is due for an analyzer, or was; null when none waits."""
-        return await self._async_read(queries.next_judgement_at, without_incidents, without_cameras)
+        """Say when the next incident is due for an analyzer, or was; null when none waits that is not too old."""
+        return await self._async_read(queries.next_judgement_at, seen_since, without_incidents, without_cameras)
 
     async def async_old_judgements(
         self, now: datetime, before: datetime, *, without_incidents: Collection[int] = (), limit: int = 20
@@ -392,9 +425,9 @@ class Store:
             self._files.remove(picture_id)
         return stored, incident
 
-    def _read_picture(self, picture_id: int) -> bytes | None:
-        size = self._read(queries.picture_size, picture_id)
-        return None if size is None else self._files.read(picture_id, size)
+    def _read_pictures(self, picture_ids: Sequence[int]) -> list[bytes | None]:
+        sizes = self._read(queries.picture_sizes, picture_ids)
+        return [self._files.read(number, sizes[number]) if number in sizes else None for number in picture_ids]
 
 
 def _parse(address: str) -> URL:

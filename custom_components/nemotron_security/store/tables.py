@@ -213,6 +213,7 @@ class IncidentRow(Base):
         Index(None, "camera_id", "started_at"),
         Index(None, "camera_id", "id"),
         Index(None, "ended_at"),  # finds the open ones: null
+        Index(None, "feedback"),
         _COUNT_UP,
     )
 

@@ -1,4 +1,4 @@
-"""Zones of tracks, detections and incidents, what opened an incident, and the places that were called harmless."""
+"""Zones, what opened an incident, the places that were called harmless, and marked incidents found at once."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -40,3 +40,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_harmless_places_camera_id", "harmless_places", ["camera_id"])
     op.create_index("ix_harmless_places_incident_id", "harmless_places", ["incident_id"])
+    op.create_index("ix_incidents_feedback", "incidents", ["feedback"])

@@ -1,0 +1,49 @@
+"""Domain objects of rows and the other way round: a column has the name of the field that it keeps."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.orm import Session
+
+from ..models import Assessment, Box, Detection, HarmlessPlace, Picture, Track
+from .tables import Base
+
+_BOX = ("box_left", "box_top", "box_right", "box_bottom")
+
+
+def domain_of[T](kind: type[T], row: object) -> T:
+    """Build a domain object of the row's columns of the same names."""
+    return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})  # type: ignore[arg-type]
+
+
+@cache
+def select_fields(kind: type[Any], row: type[Base]) -> Select[Any]:
+    """Ask for a domain object's fields alone: a row that nobody will change takes twice as long to come."""
+    columns = {attribute.key: attribute.columns[0] for attribute in row.__mapper__.column_attrs}
+    names = (_BOX if field.name == "box" else (field.name,) for field in fields(kind))
+    return select(*(columns[name] for group in names for name in group))
+
+
+def fetch[T](session: Session, kind: type[T], query: Select[Any], **parameters: object) -> list[T]:
+    """Build the domain objects of what `select_fields` asks for.
+
+    A query that is built once, and takes its values as parameters, takes a quarter of the time of one that is built
+    each time: SQLite answers faster than a statement is put together and recognised.
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    at = names.index("box") if "box" in names else None
+
+    def values(row: Row[Any]) -> Iterable[Any]:
+        return row if at is None else (*row[:at], Box(*row[at : at + len(_BOX)]), *row[at + len(_BOX) :])
+
+    return [kind(**dict(zip(names, values(row), strict=True))) for row in session.execute(query, parameters)]
+
+
+def values_of(
+    value: Track | Detection | Assessment | Picture | HarmlessPlace, *, without: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the columns of a row that keeps this."""
+    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
