@@ -20,6 +20,7 @@ from custom_components.nemotron_security.models import (
     Box,
     Detection,
     Feedback,
+    Floor,
     House,
     Incident,
     PictureKind,
@@ -296,12 +297,35 @@ async def test_verdict_is_stored_announced_and_outlasts_the_rules(
     applied = await incidents.async_apply(incident_id, verdict(12))
     assert (applied.risk_score, applied.rules_score, applied.analyzer) == (12, 30, "nemotron")
     assert listener.incidents("updated") == [applied]
-    facts["alarm"] = "armed_away"
+    facts["alarm"] = "armed_night"
     incidents.handle_tracks(frame(2, seen(1, 2)))
     incidents.handle_tracks(frame(20))
     await until(lambda: listener.incidents("ended"))
     (ended,) = listener.incidents("ended")
-    assert (ended.risk_score, ended.rules_score, ended.summary) == (12, 60, "A neighbour brings a parcel.")
+    assert (ended.risk_score, ended.rules_score, ended.summary) == (12, 45, "A neighbour brings a parcel.")
+
+
+async def test_a_floor_is_announced_over_a_verdict_also_when_it_leaves_the_rules_score_alone(
+    incidents: Incidents, listener: Listener, facts: dict[str, Any]
+) -> None:
+    facts |= {"at": facts["at"].replace(hour=23), "sun_up": False, "anyone_home": False, "alarm": "armed_away"}
+    incidents.handle_tracks(frame(0, seen(1)))
+    await until(lambda: listener.incidents("started"))
+    (started,) = listener.incidents("started")
+    assert (started.risk_score, started.floor) == (85, Floor.INTRUDER)
+    await incidents.async_apply(started.id, verdict(62))
+    facts["forced_entry"] = True
+    incidents.handle_tracks(frame(1, seen(1, 1)))
+    await until(lambda: len(listener.incidents("updated")) == 2)
+    raised = listener.incidents("updated")[1]
+    assert (raised.risk_score, raised.rules_score, raised.analyzer) == (85, 85, "nemotron")
+    assert raised.floor is Floor.FORCED_ENTRY
+    assert (
+        raised.reasoning == "She smiles. Raised from 62 to 85: a door or window was opened while the alarm was armed."
+    )
+    incidents.handle_tracks(frame(2, seen(1, 2)))
+    await asyncio.sleep(0.1)
+    assert len(listener.incidents("updated")) == 2
 
 
 async def test_verdict_that_comes_late_is_stored_but_no_news(incidents: Incidents, listener: Listener) -> None:

@@ -314,7 +314,8 @@ class Incidents:
         """Let the rules judge; return whether their verdict changed notably."""
         before, after = record.assessment, self._rules(self._case(record.episode))
         difference = abs(after.risk_score - before.risk_score)
-        if difference < NOTABLE_SCORE_CHANGE and risk_level(after.risk_score) is risk_level(before.risk_score):
+        same = after.floor is before.floor and risk_level(after.risk_score) is risk_level(before.risk_score)
+        if same and difference < NOTABLE_SCORE_CHANGE:
             return False
         record.assessment = after
         return True

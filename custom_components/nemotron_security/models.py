@@ -4,7 +4,7 @@ Times are aware datetimes in UTC; scores of risk are 0..100; confidences are 0..
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -106,6 +106,30 @@ class Track:
         return (self.last_seen_at - self.first_seen_at).total_seconds()
 
 
+class Floor(StrEnum):
+    """Facts of the house that set a lowest score, which no model may argue away; the user may switch each off."""
+
+    INTRUDER = "intruder"
+    FORCED_ENTRY = "forced_entry"
+    ALARM_TRIGGERED = "alarm_triggered"
+
+    @property
+    def lowest(self) -> int:
+        """The lowest score while it holds."""
+        return 60 if self is Floor.INTRUDER else 85
+
+    @property
+    def words(self) -> str:
+        """What is told of it in a reasoning."""
+        match self:
+            case Floor.INTRUDER:
+                return "a person while nobody should be there"
+            case Floor.FORCED_ENTRY:
+                return "a door or window was opened while the alarm was armed"
+            case Floor.ALARM_TRIGGERED:
+                return "the alarm is triggered"
+
+
 class Feedback(StrEnum):
     """What a person says of the verdict."""
 
@@ -137,6 +161,8 @@ class Incident:
     """The valid verdict: the model's if there is one, else the rules'."""
     analyzer: str | None = None
     """Who gave `risk_score`: `rules`, `nemotron`, ..."""
+    floor: Floor | None = None
+    """The floor that held when the rules judged last."""
     peak_score: int | None = None
     """The highest score that anybody ever gave."""
     title: str = ""
@@ -234,7 +260,25 @@ class Assessment:
     category: str | None = None
     recommended_action: str | None = None
     evidence: tuple[str, ...] = ()
+    shown: tuple[int | None, ...] = ()
+    """Ids of the pictures that a model was shown, in order: the first is what the evidence calls Picture 1. Null stands
+    for one that is not stored."""
     model: str | None = None
+    floor: Floor | None = None
+    """Of the rules: the highest floor that held."""
+
+    def raised_to(self, floor: Floor | None) -> Assessment:
+        """Return the same, not below a floor, with a word of it."""
+        if floor is None or self.risk_score >= floor.lowest:
+            return self
+        reasoning = raised_reasoning(self.reasoning, self.risk_score, floor)
+        return replace(self, risk_score=floor.lowest, reasoning=reasoning)
+
+
+def raised_reasoning(reasoning: str | None, score: int, floor: Floor) -> str:
+    """Return a reasoning with the word that a floor raised its score."""
+    words = f"Raised from {score} to {floor.lowest}: {floor.words}."
+    return f"{reasoning} {words}" if reasoning else words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -397,14 +441,6 @@ class Topic(StrEnum):
     HISTORY = "history"
     FEEDBACK = "feedback"
     NOTE = "note"
-
-
-class Floor(StrEnum):
-    """Facts of the house that set a lowest score, which no model may argue away; the user may switch each off."""
-
-    INTRUDER = "intruder"
-    FORCED_ENTRY = "forced_entry"
-    ALARM_TRIGGERED = "alarm_triggered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

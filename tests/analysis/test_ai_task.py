@@ -176,3 +176,26 @@ async def test_entity_that_is_gone_is_a_repair_issue(
     assert issue is not None
     assert issue.translation_key == "model_task_gone"
     assert issue.translation_placeholders == {"model": "ai_task.gone"}
+
+
+async def test_a_floor_that_begins_to_hold_is_told_at_once(
+    hass: HomeAssistant, judge: Judge, silent_worker: None
+) -> None:
+    judge.answer = lambda: ANSWER | {"risk_score": 61}
+    hass.states.async_set("alarm_control_panel.house", "armed_away")
+    hass.states.async_set("binary_sensor.door", "off", {"device_class": "door"})
+    subject = make_entry(
+        ABSENT_FILE,
+        data={"analyzer": "ai_task", "ai_task_entity": ENTITY},
+        options={"opening_delay": 0, "cooldown": 0},
+    )
+    await async_set_up(hass, subject)
+    coordinator = subject.runtime_data.cameras[CAMERA]
+    now = time.time()
+    await async_report(hass, subject, online(), frame(person(at=now), at=now))
+    await async_until(lambda: coordinator.data.incident.analyzer == "ai_task")
+    assert coordinator.data.incident.risk_score == 61
+    hass.states.async_set("binary_sensor.door", "on", {"device_class": "door"})
+    await async_report(hass, subject, frame(person(at=now + 2, since=now), at=now + 2))
+    assert coordinator.data.incident.risk_score == 85
+    await async_until(lambda: len(judge.tasks) == 2)

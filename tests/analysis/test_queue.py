@@ -25,7 +25,7 @@ from custom_components.nemotron_security.analysis import (
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits, Clock
 from custom_components.nemotron_security.analysis.breaker import Breaker, BreakerState
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Assessment, Detection, House, Incident
+from custom_components.nemotron_security.models import Assessment, Detection, House, Incident, Visit
 from custom_components.nemotron_security.store import Store, StoreError
 
 from .cases import NIGHT, track
@@ -154,6 +154,7 @@ class Scene:
 
     def incident_updated(self, incident: Incident) -> None:
         self.told.append(("updated", incident))
+        self.analyst.incident_updated(incident)
 
     def incident_ended(self, incident: Incident) -> None:
         self.told.append(("ended", incident))
@@ -204,6 +205,13 @@ class Scene:
         ended = await self.store.async_save_incident(replace(incident, last_seen_at=now, ended_at=now, **changes))
         self.analyst.incident_ended(ended)
         return ended
+
+    async def rules_judge(self, incident: Incident) -> None:
+        """Let the rules judge what goes on by what the house knows now, as they do all the time, and tell of it."""
+        tracks = tuple(await self.store.async_tracks(incident.id))
+        case = Case(camera_id="door", camera_name="Door", started_at=NIGHT, tracks=tracks, house=self.house())
+        await self.incidents.async_apply(incident.id, rules.assess(case))
+        await self.settle()
 
     async def settle(self) -> None:
         """Wait until nothing is left to do before time passes."""
@@ -344,6 +352,99 @@ async def test_an_end_during_the_call_without_news_is_not_judged(scene: Scene) -
     await scene.passes(MINUTE)
     assert await scene.models_said(incident) == [60]
     assert await scene.waiting() == 0
+
+
+# --- floors that begin to hold after the model was asked --------------------------------------------------------------
+
+AWAY = {"alarm": "armed_away", "anyone_home": False}
+
+
+async def test_a_floor_holds_at_once_and_the_model_is_told_of_it(scene: Scene) -> None:
+    scene.facts = dict(AWAY)
+    scene.analyzer.respond = lambda _: 61
+    incident = await scene.opens(1, score=65)
+    await scene.passes(5)
+    before = await scene.now(incident)
+    scene.told.clear()
+    scene.analyzer.respond = lambda _: down()
+    scene.facts["forced_entry"] = True
+    await scene.rules_judge(incident)
+    now = await scene.now(incident)
+    assert (now.risk_score, now.analyzer, now.title) == (85, "scripted", before.title)
+    assert now.reasoning == (
+        "Nobody is at home. Raised from 61 to 85: a door or window was opened while the alarm was armed."
+    )
+    assert [(what, told.risk_score) for what, told in scene.told] == [("updated", 85)]
+    # The model was asked at once. It is away, and the floor holds for good.
+    assert scene.analyzer.asked == [1, 1]
+    assert scene.analyzer.cases[-1].house.forced_entry
+    await scene.ends(now)
+    await scene.passes(25 * HOUR, step=600)
+    assert (await scene.now(incident)).risk_score == 85
+    assert await scene.waiting() == 0
+
+
+async def test_a_floor_that_the_model_keeps_is_asked_about_once(scene: Scene) -> None:
+    scene.facts = dict(AWAY)
+    scene.analyzer.respond = lambda _: 61
+    incident = await scene.opens(1, score=65)
+    await scene.passes(5)
+    scene.facts["forced_entry"] = True
+    await scene.rules_judge(incident)
+    await scene.rules_judge(incident)
+    await scene.passes(MINUTE, step=5)
+    assert (scene.analyzer.asked, await scene.models_said(incident)) == ([1, 1], [61, 85])
+    assert (await scene.now(incident)).risk_score == 85
+
+
+async def test_a_floor_that_begins_during_the_call_holds(scene: Scene) -> None:
+    """The question says nothing of it, so the model cannot have argued it away."""
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    answers: list[Answer] = [95, answer]
+    scene.analyzer.respond = lambda _: answers.pop()
+    scene.facts = dict(AWAY)
+    incident = await scene.opens(1, score=65)
+    await scene.passes(3)
+    scene.facts["forced_entry"] = True
+    await scene.rules_judge(incident)
+    await scene.answers(answer, 20)
+    assert await scene.models_said(incident) == [85, 95]
+    assert scene.analyzer.asked == [1, 1]
+
+
+async def test_a_floor_that_the_question_told_otherwise_is_the_questions(scene: Scene) -> None:
+    """Asked by name, a calendar knows more than its state, by which the rules judge."""
+    scene.facts = {"alarm": "armed_away"}
+    incident = await scene.opens(1, score=60)
+    visit = Visit(title="Cleaner", begin=NIGHT - timedelta(hours=9), end=NIGHT)
+    day = NIGHT - timedelta(hours=8)
+    brief = scene.async_brief
+
+    async def better(incident: Incident, house: House) -> Brief:
+        return await brief(incident, replace(house, at=day, visits=(visit,)))
+
+    scene.async_brief = better  # type: ignore[method-assign]
+    scene.analyzer.respond = lambda _: 20
+    await scene.passes(3)
+    assert (await scene.now(incident)).risk_score == 20
+
+
+async def test_a_floor_outlasts_what_the_house_knew(scene: Scene, restart: Restart) -> None:
+    """It was kept when the incident opened; what became of it since, a crash took."""
+    scene.facts = dict(AWAY)
+    incident = await scene.opens(1, score=65)
+    await scene.settle()
+    scene.clock.let_pass(2)
+    scene.facts["forced_entry"] = True
+    seen = track(first_seen_at=NIGHT, last_seen_at=scene.clock.now())
+    await scene.store.async_save_incident(replace(incident, last_seen_at=scene.clock.now()), [seen])
+    await scene.rules_judge(incident)
+    scene.crash()
+    scene.clock.let_pass(2)
+    again = await restart(respond=lambda _: 10)
+    await again.passes(5)
+    assert await again.models_said(incident) == [85]
+    assert not again.analyzer.cases[0].house.forced_entry
 
 
 # --- order and pace ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from custom_components.nemotron_security.models import Assessment, Box, Detection, Track
+from custom_components.nemotron_security.models import Assessment, Box, Detection, Floor, Track
 from custom_components.nemotron_security.store import Store
 
 from .samples import CAMERA, RULES, add_picture, begin
@@ -56,6 +56,8 @@ ASSESSMENT = st.builds(
     category=st.none() | TEXT,
     recommended_action=st.none() | TEXT,
     evidence=st.lists(TEXT, max_size=4).map(tuple),
+    shown=st.lists(st.none() | st.integers(1, 2**53), max_size=4).map(tuple),
+    floor=st.none() | st.sampled_from(Floor),
     model=st.none() | TEXT,
 )
 often = settings(

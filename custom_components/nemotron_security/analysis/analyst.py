@@ -213,6 +213,11 @@ class Analyst:
         """Judge this incident soon."""
         self._take(incident, self._limits.opening_delay)
 
+    def incident_updated(self, incident: Incident) -> None:
+        """Look whether it is to be judged again: a floor may have begun to hold, which the model must know."""
+        if incident.floor is not None and incident.ended_at is None:
+            self._changed.set()
+
     def incident_ended(self, incident: Incident) -> None:
         """Judge this incident again if it changed notably since, or for the first time."""
         self._take(incident, self._limits.ending_delay)
@@ -351,7 +356,8 @@ class Analyst:
 
     async def _async_judge(self, judgement: Judgement, *, trial: bool) -> None:
         """Ask, and store the answer. The call is a trial while the breaker is half open."""
-        brief = await self._async_brief(judgement)
+        house = self._known_house(judgement)
+        brief = await self._async_brief(judgement.incident, house)
         if not brief.case.tracks:
             await self._async_drop(judgement.incident.id)
             return
@@ -362,15 +368,21 @@ class Analyst:
             return
         self._breaker.answered()
         self._tell_problem(None)
-        await self._async_apply(judgement.incident, rules.raise_to_floor(assessment, brief.case))
+        verdict = rules.raise_to_floor(assessment, brief.case)
+        if house is None or house.at < judgement.incident.last_seen_at:
+            verdict = verdict.raised_to(judgement.incident.floor)  # the rules knew the house later
+        await self._async_apply(judgement.incident, verdict)
 
-    async def _async_brief(self, judgement: Judgement) -> Brief:
-        incident, house, now = judgement.incident, judgement.house, self._house()
-        if incident.ended_at is None and incident.last_seen_at >= self._started_at:
-            house = now  # it goes on: what the house knew at its beginning may be long ago
+    async def _async_brief(self, incident: Incident, house: House | None) -> Brief:
         if house is None:
-            house = House(at=incident.started_at.astimezone(now.at.tzinfo))
+            house = House(at=incident.started_at.astimezone(self._house().at.tzinfo))
         return await self._briefs.async_brief(incident, house)
+
+    def _known_house(self, judgement: Judgement) -> House | None:
+        """Return what the house knew of the incident: of one that goes on, what it knows now."""
+        incident = judgement.incident
+        goes_on = incident.ended_at is None and incident.last_seen_at >= self._started_at
+        return self._house() if goes_on else judgement.house
 
     async def _async_apply(self, incident: Incident, assessment: Assessment) -> None:
         try:

@@ -7,7 +7,7 @@ docs/risk.md explains the table; a test holds both equal.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -176,6 +176,10 @@ class Limit(NamedTuple):
     """The floor that it is, if the user may switch it off."""
 
 
+def _lowest(floor: Floor, applies: Callable[[Facts], bool]) -> Limit:
+    return Limit(floor.value, floor.lowest, 100, floor.words, applies, floor)
+
+
 def _peaceful(facts: Facts) -> bool:
     house = facts.house
     return house.alarm == "disarmed" and house.anyone_home is True and facts.by_day
@@ -194,16 +198,9 @@ LIMITS: Final = (
     Limit("public_ground", 0, 59, "anybody may be on public ground", _at(CameraView.PUBLIC)),
     Limit("expected_visit", 0, 59, "a visit is expected at this hour", lambda facts: facts.visit_expected),
     Limit("only_animals", 0, 15, "only animals", lambda facts: facts.kind is Kind.ANIMAL),
-    Limit("intruder", 60, 100, "a person while nobody should be there", _intruder, Floor.INTRUDER),
-    Limit(
-        "forced_entry",
-        85,
-        100,
-        "a door or window was opened while the alarm was armed",
-        lambda facts: facts.forced_entry,
-        Floor.FORCED_ENTRY,
-    ),
-    Limit("alarm_triggered", 85, 100, "the alarm is triggered", _alarm("triggered"), Floor.ALARM_TRIGGERED),
+    _lowest(Floor.INTRUDER, _intruder),
+    _lowest(Floor.FORCED_ENTRY, lambda facts: facts.forced_entry),
+    _lowest(Floor.ALARM_TRIGGERED, _alarm("triggered")),
 )
 
 
@@ -215,7 +212,8 @@ def assess(case: Case) -> Assessment:
     """
     facts = _facts(case)
     rows = [row for row in TABLE if row.applies(facts)]
-    score, bound = _bounded(sum(_points(row, facts) for row in rows), facts, case.floors)
+    holding = _holding(facts, case.floors)
+    score, bound = _bounded(sum(_points(row, facts) for row in rows), holding)
     return Assessment(
         analyzer=NAME,
         risk_score=score,
@@ -225,6 +223,7 @@ def assess(case: Case) -> Assessment:
         created_at=case.house.at.astimezone(UTC),
         category=facts.kind.value,
         evidence=tuple(row.words for row in rows),
+        floor=_highest_floor(holding),
     )
 
 
@@ -260,10 +259,10 @@ def _points(row: Row, facts: Facts) -> int:
     return int(getattr(row.points, facts.kind.value))
 
 
-def _bounded(total: int, facts: Facts, floors: Collection[Floor]) -> tuple[int, Limit | None]:
+def _bounded(total: int, holding: Iterable[Limit]) -> tuple[int, Limit | None]:
     """Hold the sum within 0..100 and the limits that hold; also return the limit that changed it."""
     score, changed_by = min(max(total, 0), 100), None
-    for limit in _holding(facts, floors):
+    for limit in holding:
         if not limit.lowest <= score <= limit.highest:
             score, changed_by = min(max(score, limit.lowest), limit.highest), limit
     return score, changed_by
@@ -276,13 +275,12 @@ def _holding(facts: Facts, floors: Collection[Floor]) -> list[Limit]:
 
 def raise_to_floor(assessment: Assessment, case: Case) -> Assessment:
     """Return another analyzer's assessment, not below the floor that the facts of the house set."""
-    floors = [limit for limit in _holding(_facts(case), case.floors) if limit.floor is not None]
-    highest = max(floors, key=lambda floor: floor.lowest, default=None)
-    if highest is None or assessment.risk_score >= highest.lowest:
-        return assessment
-    words = f"Raised from {assessment.risk_score} to {highest.lowest}: {highest.words}."
-    reasoning = f"{assessment.reasoning} {words}" if assessment.reasoning else words
-    return replace(assessment, risk_score=highest.lowest, reasoning=reasoning)
+    return assessment.raised_to(_highest_floor(_holding(_facts(case), case.floors)))
+
+
+def _highest_floor(holding: Iterable[Limit]) -> Floor | None:
+    floors = (limit.floor for limit in holding if limit.floor is not None)
+    return max(floors, key=lambda floor: floor.lowest, default=None)
 
 
 def _reasoning(rows: list[Row], facts: Facts, score: int, bound: Limit | None) -> str:

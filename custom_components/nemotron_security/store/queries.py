@@ -29,6 +29,7 @@ from ..models import (
     Review,
     Track,
     iou,
+    raised_reasoning,
 )
 from .rows import domain_of, fetch, select_fields, values_of
 from .search import search_text, words_of
@@ -106,11 +107,22 @@ def save_incident(session: Session, incident: Incident, tracks: Sequence[Track])
 
 
 def assess(session: Session, incident_id: int, assessment: Assessment) -> Incident:
-    """Insert an assessment and let the incident take its verdict. That of a model is what its judgement waited for."""
+    """Insert an assessment and let the incident take its verdict. That of a model is what its judgement waited for.
+
+    A floor that the model did not know of holds all the same, and what goes on is asked about again at once.
+    """
     row = _existing(session, incident_id)
-    _add_assessment(session, row, assessment)
-    if assessment.analyzer != RULES and (judgement := session.get(JudgementRow, incident_id)):
-        _judge_again(session, row, judgement, assessment.created_at)
+    if assessment.analyzer == RULES:
+        raised = _add_assessment(session, row, assessment)
+        if raised and row.ended_at is None and (judgement := session.get(JudgementRow, incident_id)):
+            judgement.due_at = judgement.due_at or assessment.created_at
+        return _incident(session, row)
+    judgement = session.get(JudgementRow, incident_id)
+    knew = judgement is not None and judgement.look is not None and judgement.look[-1] == _look(row)[-1]
+    held = assessment if knew else assessment.raised_to(row.floor)
+    _add_assessment(session, row, held)
+    if judgement:
+        _judge_again(session, row, judgement, assessment.created_at, now=held is not assessment)
     return _incident(session, row)
 
 
@@ -404,19 +416,24 @@ def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
     )
 
 
-def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime) -> None:
-    """Let a judged incident wait until its end; if that was, once more when it changed notably, else no longer."""
+def _judge_again(
+    session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime, *, now: bool = False
+) -> None:
+    """Let a judged incident wait until its end, unless it is to be `now`.
+
+    If the end was, it waits once more when it changed notably, else no longer.
+    """
     if incident.ended_at is not None and judgement.look == _look(incident):
         session.delete(judgement)
         return
-    judgement.due_at = None if incident.ended_at is None else due_at
+    judgement.due_at = None if incident.ended_at is None and not now else due_at
     judgement.tries, judgement.problem = 0, None
 
 
 def _look(incident: IncidentRow) -> tuple[str, ...]:
     """Return what makes an incident worth another judgement when it changes."""
     score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
-    return (*incident.labels, *incident.zones, str(incident.object_count), str(score))
+    return (*incident.labels, *incident.zones, str(incident.object_count), str(score), incident.floor or "no floor")
 
 
 def _incident(session: Session, row: IncidentRow) -> Incident:
@@ -434,14 +451,26 @@ def _merge_tracks(session: Session, incident_id: int, tracks: Sequence[Track]) -
         session.merge(TrackRow(incident_id=incident_id, **values_of(track)))
 
 
-def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) -> None:
+def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) -> bool:
+    """Insert an assessment; return whether it is a floor's that raised what a model had said."""
     session.add(AssessmentRow(incident_id=row.id, **values_of(assessment)))
     if assessment.analyzer == RULES:
-        row.rules_score = assessment.risk_score
+        row.rules_score, row.floor = assessment.risk_score, assessment.floor
     if assessment.analyzer == RULES and row.analyzer not in (None, RULES):
-        return  # a model has judged: the rules' later word is kept, but does not take its place
+        # A model has judged: the rules' later word is kept, but but for a floor it does not take its place.
+        return _hold(row)
     row.risk_score, row.analyzer = assessment.risk_score, assessment.analyzer
     row.title, row.summary, row.reasoning = assessment.title, assessment.summary, assessment.reasoning
+    return False
+
+
+def _hold(row: IncidentRow) -> bool:
+    """Raise a model's word to the floor that holds now; return whether it was below."""
+    if row.floor is None or row.risk_score is None or row.risk_score >= row.floor.lowest:
+        return False
+    row.reasoning = raised_reasoning(row.reasoning, row.risk_score, row.floor)
+    row.risk_score = row.floor.lowest
+    return True
 
 
 def _last_sight(session: Session, row: IncidentRow) -> datetime:

@@ -133,8 +133,8 @@ class Store:
     async def async_assess(self, incident_id: int, assessment: Assessment) -> Incident:
         """Store an assessment and let the incident take its verdict.
 
-        That of the rules is taken only as long as no other analyzer has judged; `rules_score` always is. That of
-        another analyzer ends the incident's waiting in the same transaction.
+        That of the rules is taken only as long as no other analyzer has judged; `rules_score` always is, and its floor
+        holds in any case. That of another analyzer ends the incident's waiting in the same transaction.
         """
         return await self._async_write(queries.assess, incident_id, assessment)
 

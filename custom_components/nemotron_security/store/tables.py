@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import DATETIME, TEXT
 from sqlalchemy.orm import DeclarativeBase, Mapped, column_property, mapped_column
 
-from ..models import Box, Feedback, House, PictureKind
+from ..models import Box, Feedback, Floor, House, PictureKind
 from .plain import from_plain, to_plain
 
 
@@ -87,6 +87,21 @@ class WordList(TypeDecorator[tuple[str, ...]]):
 
     @override
     def process_result_value(self, value: list[str] | None, dialect: Dialect) -> tuple[str, ...] | None:
+        return None if value is None else tuple(value)
+
+
+class Numbers(TypeDecorator[tuple[int | None, ...]]):
+    """A few numbers, in order."""
+
+    impl = JSON
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: Iterable[int | None] | None, dialect: Dialect) -> list[int | None] | None:
+        return None if value is None else list(value)
+
+    @override
+    def process_result_value(self, value: list[int | None] | None, dialect: Dialect) -> tuple[int | None, ...] | None:
         return None if value is None else tuple(value)
 
 
@@ -202,7 +217,9 @@ class AssessmentRow(Base):
     category: Mapped[str | None]
     recommended_action: Mapped[str | None]
     evidence: Mapped[tuple[str, ...]]
+    shown: Mapped[tuple[int | None, ...]] = mapped_column(Numbers)
     model: Mapped[str | None]
+    floor: Mapped[Floor | None] = mapped_column(Name(Floor))
 
 
 class IncidentRow(Base):
@@ -229,6 +246,7 @@ class IncidentRow(Base):
     rules_score: Mapped[int | None]
     risk_score: Mapped[int | None]
     analyzer: Mapped[str | None] = mapped_column(String(64))
+    floor: Mapped[Floor | None] = mapped_column(Name(Floor))
     title: Mapped[str]
     summary: Mapped[str]
     reasoning: Mapped[str | None]
