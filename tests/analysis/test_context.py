@@ -1,6 +1,7 @@
 """Tests of what the house knows, over a real Home Assistant."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from freezegun.api import FrozenDateTimeFactory
@@ -19,9 +20,11 @@ from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.analysis import Place, context
+from custom_components.nemotron_security.analysis import Place, context, rules
 from custom_components.nemotron_security.analysis.context import HouseWatch, area_of_entity, async_visits, place
 from custom_components.nemotron_security.models import House, Opening
+
+from .cases import case
 
 
 def house(hass: HomeAssistant, alarm_panel: str | None = None) -> House:
@@ -187,9 +190,10 @@ async def test_only_disarming_ends_a_forced_entry(hass: HomeAssistant, freezer: 
     freezer.tick(660)
     assert watch.read().forced_entry
     hass.states.async_set(DOOR, "off", {"device_class": "door"})
-    for state in ("pending", "triggered", "armed_away", "unavailable", "armed_away"):
+    for state in ("pending", "triggered", "armed_away", "unavailable", "armed_away", "unavailable"):
         hass.states.async_set(PANEL, state)
         assert watch.read().forced_entry, state
+    assert rules.assess(replace(case(), house=watch.read())).risk_score >= 85, "the hub was cut"
     hass.states.async_set(PANEL, "disarmed")
     assert not watch.read().forced_entry
     hass.states.async_set(PANEL, "armed_away")

@@ -280,9 +280,8 @@ def test_when_nobody_should_be_there(changes: dict[str, Any], *, holds: bool) ->
         ("armed_night", True),
         ("triggered", True),
         ("pending", False),  # who comes home opens a door too
-        ("armed_home", False),
-        ("disarmed", False),
-        (None, False),
+        ("armed_home", True),  # on the way from away, not by disarming
+        (None, True),  # the hub was cut
     ],
 )
 def test_when_a_forced_entry_counts(alarm: str | None, *, holds: bool) -> None:

@@ -90,8 +90,11 @@ class Facts:
 
     @property
     def forced_entry(self) -> bool:
-        """Whether a door or window was opened while the alarm was armed; not while who comes home may disarm it."""
-        return self.house.forced_entry and self.house.alarm in GUARDED | {"triggered"}
+        """Whether a door or window was opened while the alarm was armed; not while who comes home may disarm it.
+
+        That the alarm is known no more, as when its hub is cut, undoes nothing: disarming it ended the entry itself.
+        """
+        return self.house.forced_entry and self.house.alarm != "pending"
 
 
 class Points(NamedTuple):
