@@ -302,7 +302,12 @@ async def test_visits(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> No
 
 
 @pytest.mark.parametrize("expected_lingering_timers", [True])
-async def test_calendar_that_fails_or_hangs(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failure", [HomeAssistantError("no connection"), ConnectionError("https://u:p@host"), ValueError(), KeyError("x")]
+)
+async def test_calendar_that_fails_or_hangs(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
     monkeypatch.setattr(context, "CALENDAR_TIME", 0.1)
     good = Calendar("good", event("Cleaner", -1, 1), event("Parcel", -0.5, 1))
     bad = Calendar("bad", event("Guests", -0.1, 1), event("Gardener", 0, 1))
@@ -313,7 +318,18 @@ async def test_calendar_that_fails_or_hangs(hass: HomeAssistant, monkeypatch: py
         return [visit.title for visit in known]
 
     assert await titles() == ["Cleaner", "Parcel", "Guests", "Gardener"]
-    bad.failure = HomeAssistantError("no connection")
+    bad.failure = failure
     assert await titles() == ["Cleaner", "Parcel", "Guests"]
+    assert [record.levelname for record in caplog.records if "calendar.bad did not tell" in record.message] == ["DEBUG"]
+    assert "u:p@host" not in caplog.text
     bad.failure, bad.hangs = None, True
     assert await titles() == ["Cleaner", "Parcel", "Guests"]
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-02-30 10:00:00", "2026-02-30", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "soon", None],
+)
+async def test_a_time_that_is_none_is_no_visit(hass: HomeAssistant, time: str | None) -> None:
+    hass.states.async_set("calendar.odd", "on", {"message": "Guests", "start_time": time, "end_time": time})
+    assert HouseWatch(hass, lambda: {"calendars": ["calendar.odd"]}).read().visits == ()

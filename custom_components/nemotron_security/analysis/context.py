@@ -21,7 +21,6 @@ from homeassistant.const import (
     STATE_UNKNOWN,
 )
 from homeassistant.core import CALLBACK_TYPE, Event, EventStateChangedData, HomeAssistant, State, callback
-from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import (
     area_registry as ar,
     device_registry as dr,
@@ -281,7 +280,7 @@ async def _async_events(hass: HomeAssistant, calendar: str, at: datetime) -> lis
             answer = await hass.services.async_call(
                 CALENDAR_DOMAIN, "get_events", span, target=target, blocking=True, return_response=True
             )
-    except (HomeAssistantError, TimeoutError) as err:
+    except Exception as err:  # noqa: BLE001  another integration's, which raises whatever its library does
         _LOGGER.debug("%s did not tell its events: %s", calendar, type(err).__name__)
         return _event_of_state(hass, calendar)
     events: Any = (answer or {}).get(calendar)
@@ -299,10 +298,13 @@ def _visit(event: Mapping[str, Any]) -> Iterator[Visit]:
 def _moment(value: object) -> datetime | None:
     """Read a time, or a date as its local midnight."""
     text = str(value)
-    if (moment := dt_util.parse_datetime(text)) is not None:
-        return dt_util.as_local(moment)
-    day = dt_util.parse_date(text)
-    return dt_util.start_of_local_day(day) if day else None
+    try:
+        if (moment := dt_util.parse_datetime(text)) is not None:
+            return dt_util.as_local(moment)
+        day = dt_util.parse_date(text)
+        return dt_util.start_of_local_day(day) if day else None
+    except ValueError, OverflowError:  # the 30th of February, or before all time
+        return None
 
 
 def _near(visits: Iterable[Visit], at: datetime) -> tuple[Visit, ...]:
