@@ -5,7 +5,7 @@ Times are aware datetimes in UTC; scores of risk are 0..100; confidences are 0..
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from .vision.messages import ANIMALS, PERSONS, VEHICLES, Box, CameraStatus, Problem, iou
@@ -448,12 +448,16 @@ class Opening:
     """A door, a window or a lock."""
 
     name: str
-    open: bool
-    """Open, or not locked."""
+    open: bool | None
+    """Open, or not locked; null for a lock that is jammed."""
     lock: bool = False
     area_id: str | None = None
     changed_at: datetime | None = None
     """When it was last seen to open or close; null when that was not lately."""
+
+
+LONGEST_VISIT = timedelta(hours=12)
+"""What a calendar says to last longer names no hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -464,6 +468,11 @@ class Visit:
     begin: datetime
     end: datetime
     all_day: bool = False
+
+    @property
+    def names_hour(self) -> bool:
+        """Whether it says when somebody comes: a day or a week with guests does not."""
+        return not self.all_day and self.end - self.begin <= LONGEST_VISIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

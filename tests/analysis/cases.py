@@ -31,7 +31,7 @@ def house(**facts: Any) -> House:
     return House(**{"at": DAY} | facts)
 
 
-def opening(name: str = "Kitchen window", *, is_open: bool = True, **facts: Any) -> Opening:
+def opening(name: str = "Kitchen window", *, is_open: bool | None = True, **facts: Any) -> Opening:
     """Make a door or window that is open."""
     return Opening(name=name, open=is_open, **facts)
 

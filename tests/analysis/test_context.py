@@ -114,9 +114,17 @@ async def test_what_is_open(hass: HomeAssistant) -> None:
         ("lock.back", "unlocked", None),
         ("lock.gate", "locked", None),
         ("lock.jammed", "jammed", None),
+        ("lock.moves", "locking", None),
+        ("lock.latch", "opening", None),
     ):
         hass.states.async_set(entity_id, state, {"device_class": device_class} if device_class else {})
-    assert facts(hass)["doors_open"] == ("back", "cellar", "front door", "garage", "window")
+    known = house(hass)
+    assert known.doors_open == ("back", "cellar", "front door", "garage", "latch", "window")
+    assert {opening.name: opening.open for opening in known.openings if not opening.open} == {
+        "closed": False,
+        "gate": False,
+        "jammed": None,
+    }
 
 
 async def test_changes_are_news_for_some_minutes(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.nemotron_security.analysis import Case, Earlier, KeyFrame, PastFeedback, Place
 from custom_components.nemotron_security.analysis.prompt import MOST_TRACKS, SYSTEM, messages, preview, quoted
-from custom_components.nemotron_security.models import Box, CameraView, Detection, Feedback, Incident, Topic, Way
+from custom_components.nemotron_security.models import Box, CameraView, Detection, Feedback, Incident, Topic, Visit, Way
 
 from .cases import DAY, case, opening, track, visit
 
@@ -258,3 +258,29 @@ def test_pictures_follow_their_captions() -> None:
         "JPEG, 1280x720 pixels, 3 bytes",
     ]
     assert two["image_url"]["url"].startswith("data:image/jpeg")
+
+
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        (visit(), '"Parcel" 11:00 to 13:00'),
+        (visit(begin=-30, end=2), '"Parcel" 06:00 on 31 May to 14:00'),
+        (visit(begin=-30, end=50), '"Parcel" 06:00 on 31 May to 14:00 on 03 June'),
+        (visit(begin=-12, end=12, all_day=True), '"Parcel" on this day'),
+        (visit(begin=-12, end=-12, all_day=True), '"Parcel" on this day'),
+        (visit(begin=12, end=36, all_day=True), '"Parcel" on 02 June'),
+        (visit(begin=-36, end=36, all_day=True), '"Parcel" from 31 May to 02 June'),
+    ],
+)
+def test_a_visit_says_its_day_if_that_is_another(expected: Visit, told: str) -> None:
+    assert f"- expected visits: {told}" in facts(case(visits=(expected,))).splitlines()
+
+
+def test_a_jammed_lock_is_not_told_as_locked() -> None:
+    jammed = opening("Front door", is_open=None, lock=True, area_id="hall", changed_at=DAY - MINUTE)
+    closed = opening("Hall window", is_open=False, area_id="hall")
+    subject = replace(case(openings=(jammed, closed)), place=Place(area_id="hall", area="Hall"))
+    lines = facts(subject).splitlines()
+    assert '- jammed, locked or not in this camera\'s area: "Front door"' in lines
+    assert '- changed in the last minutes in this camera\'s area: "Front door" jammed 60 s before' in lines
+    assert not [line for line in lines if "closed in" in line or "open or" in line]

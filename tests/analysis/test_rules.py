@@ -260,6 +260,8 @@ AWAY: dict[str, Any] = {"sun_up": True, "anyone_home": False, "alarm": "armed_aw
         ({"visits": (visit(),)}, False),
         ({"visits": (visit(begin=1, end=2),)}, True),
         ({"visits": (visit(begin=-9, end=15, all_day=True),)}, True),
+        ({"visits": (visit(begin=-6, end=6),)}, False),
+        ({"visits": (visit(begin=-50, end=50),)}, True),  # guests for some days, who say nothing of this hour
         ({"visits": (visit(at=NIGHT),), "at": NIGHT, "sun_up": False}, True),
         ({"people_arrived": ("Ann",)}, False),
         ({"alarm": "armed_home"}, False),

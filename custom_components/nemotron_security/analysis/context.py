@@ -61,7 +61,14 @@ _OPENINGS: Final = frozenset(
 )
 _INTERRUPTIONS: Final = frozenset({"pending", "triggered"})
 """What an armed alarm goes through without being disarmed."""
-_NOT_LOCKED: Final = frozenset({LockState.UNLOCKED, LockState.OPEN, LockState.OPENING, LockState.UNLOCKING})
+_LOCKS: Final[Mapping[str, bool | None]] = {
+    LockState.LOCKED: False,
+    LockState.UNLOCKED: True,
+    LockState.OPEN: True,
+    LockState.OPENING: True,
+    LockState.JAMMED: None,
+}
+"""Whether it is open; null where its bolt may be anywhere. One that moves is told of when it is done."""
 _WATCHED: Final = tuple(f"{domain}." for domain in (ALARM_DOMAIN, BINARY_SENSOR_DOMAIN, LOCK_DOMAIN, PERSON_DOMAIN))
 
 
@@ -180,9 +187,10 @@ class HouseWatch:
                 changed_at=self._changed.get(state.entity_id),
             )
             for state in self._hass.states.async_all((BINARY_SENSOR_DOMAIN, LOCK_DOMAIN))
-            if (state.domain == LOCK_DOMAIN or _is_opening(state)) and state.state not in _NOT_KNOWN
+            if (state.domain == LOCK_DOMAIN and state.state in _LOCKS)
+            or (_is_opening(state) and state.state not in _NOT_KNOWN)
         ]
-        openings.sort(key=lambda opening: (not opening.open, opening.changed_at is None, opening.name))
+        openings.sort(key=lambda opening: (opening.open is False, opening.changed_at is None, opening.name))
         return tuple(openings[:MOST_OPENINGS])
 
 
@@ -208,8 +216,8 @@ def _is_opening(state: State) -> bool:
     return state.attributes.get(ATTR_DEVICE_CLASS) in _OPENINGS
 
 
-def _is_open(state: State) -> bool:
-    return state.state in _NOT_LOCKED if state.domain == LOCK_DOMAIN else state.state == STATE_ON
+def _is_open(state: State) -> bool | None:
+    return _LOCKS.get(state.state) if state.domain == LOCK_DOMAIN else state.state == STATE_ON
 
 
 def _names(states: Iterable[State]) -> tuple[str, ...]:

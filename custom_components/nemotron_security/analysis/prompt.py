@@ -202,22 +202,38 @@ def _openings(case: Case) -> Iterator[str]:
     for where, group in ((" in this camera's area" if area else "", here), (" elsewhere" if area else "", others)):
         if is_open := [opening for opening in group if opening.open]:
             yield f"open or unlocked{where}: {_names(opening.name for opening in is_open)}"
+        if jammed := [opening for opening in group if opening.open is None]:
+            yield f"jammed, locked or not{where}: {_names(opening.name for opening in jammed)}"
         if changed := [opening for opening in group if opening.changed_at]:
             told = "; ".join(_change(opening, case.house.at) for opening in changed[:MOST_NAMES])
             yield f"changed in the last minutes{where}: {told}"
-    if here and not any(opening.open for opening in here):
+    if here and all(opening.open is False for opening in here):
         yield f"closed in this camera's area: {_names(opening.name for opening in here)}"
 
 
 def _change(opening: Opening, at: datetime) -> str:
-    became = ("unlocked" if opening.open else "locked") if opening.lock else ("opened" if opening.open else "closed")
+    if opening.lock:
+        became = "jammed" if opening.open is None else "unlocked" if opening.open else "locked"
+    else:
+        became = "opened" if opening.open else "closed"
     return f"{quoted(opening.name)} {became} {_ago(opening.changed_at or at, at)}"
 
 
 def _visit(visit: Visit, zone: datetime) -> str:
     begin, end = visit.begin.astimezone(zone.tzinfo), visit.end.astimezone(zone.tzinfo)
-    when = "on this day" if visit.all_day else f"{begin:%H:%M} to {end:%H:%M}"
+    if not visit.all_day:
+        when = f"{_hour(begin, zone)} to {_hour(end, zone)}"
+    else:
+        first, last = begin.date(), max(begin, end - timedelta(seconds=1)).date()  # the end is the first day without
+        when = f"from {first:%d %B} to {last:%d %B}" if first != last else f"on {first:%d %B}"
+        if first == last == zone.date():
+            when = "on this day"
     return f"{quoted(visit.title, TEXT_LENGTH)} {when}"
+
+
+def _hour(at: datetime, zone: datetime) -> str:
+    """Say a time of day, with its date if it is another day's."""
+    return f"{at:%H:%M}" if at.date() == zone.date() else f"{at:%H:%M on %d %B}"
 
 
 def _earlier(earlier: Earlier, case: Case) -> str:

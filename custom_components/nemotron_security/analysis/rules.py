@@ -82,10 +82,10 @@ class Facts:
 
     @property
     def visit_expected(self) -> bool:
-        """Whether a calendar says that somebody comes at this hour; what lasts all day names no hour."""
+        """Whether a calendar says that somebody comes at this hour."""
         at = self.house.at
         return not self.night and any(
-            visit.begin <= at <= visit.end and not visit.all_day for visit in self.house.visits
+            visit.begin <= at <= visit.end and visit.names_hour for visit in self.house.visits
         )
 
     @property
