@@ -111,6 +111,12 @@ async def test_what_is_open(hass: HomeAssistant) -> None:
         ("binary_sensor.lost", "unavailable", "door"),
         ("binary_sensor.motion", "on", "motion"),
         ("binary_sensor.plain", "on", None),
+        ("cover.drive", "opening", "gate"),
+        ("cover.barn", "closed", "door"),
+        ("cover.roof", "closing", "window"),
+        ("cover.blind", "open", "blind"),
+        ("cover.shutter", "open", "shutter"),
+        ("cover.plain", "open", None),
         ("lock.back", "unlocked", None),
         ("lock.gate", "locked", None),
         ("lock.jammed", "jammed", None),
@@ -119,8 +125,9 @@ async def test_what_is_open(hass: HomeAssistant) -> None:
     ):
         hass.states.async_set(entity_id, state, {"device_class": device_class} if device_class else {})
     known = house(hass)
-    assert known.doors_open == ("back", "cellar", "front door", "garage", "latch", "window")
+    assert known.doors_open == ("back", "cellar", "drive", "front door", "garage", "latch", "roof", "window")
     assert {opening.name: opening.open for opening in known.openings if not opening.open} == {
+        "barn": False,
         "closed": False,
         "gate": False,
         "jammed": None,
@@ -192,6 +199,18 @@ async def test_what_a_forced_entry_is(hass: HomeAssistant, alarm: tuple[str, ...
     assert watch.read().forced_entry is forced
 
 
+@pytest.mark.parametrize("kind", ["garage", "gate", "door", "window"])
+@pytest.mark.parametrize("state", ["opening", "open"])
+async def test_a_door_that_is_a_cover_can_be_forced(hass: HomeAssistant, kind: str, state: str) -> None:
+    hass.states.async_set("cover.way_in", "closed", {"device_class": kind})
+    watch = watch_of_closed_house(hass, "armed_away")
+    hass.states.async_set("cover.way_in", state, {"device_class": kind})
+    known = watch.read()
+    assert known.forced_entry
+    assert known.doors_open == ("way in",)
+    assert known.openings[0].changed_at is not None
+
+
 async def test_only_disarming_ends_a_forced_entry(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> None:
     watch = watch_of_closed_house(hass, "armed_away")
     hass.states.async_set(DOOR, "on", {"device_class": "door"})
@@ -215,6 +234,11 @@ async def test_only_disarming_ends_a_forced_entry(hass: HomeAssistant, freezer: 
         ("binary_sensor.window", ("on", "off"), "window"),
         ("binary_sensor.hall", ("off", "on"), "motion"),
         ("lock.gate", ("locked", "unlocked"), None),
+        ("cover.garage", ("unavailable", "open"), "garage"),
+        ("cover.garage", ("opening", "open"), "garage"),  # it began before the alarm was armed
+        ("cover.garage", ("open", "closing"), "garage"),
+        ("cover.blind", ("closed", "open"), "blind"),
+        ("cover.shutter", ("closed", "opening"), "shutter"),
     ],
 )
 async def test_no_forced_entry(hass: HomeAssistant, entity_id: str, states: tuple[str, str], kind: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from homeassistant.components.alarm_control_panel import DOMAIN as ALARM_DOMAIN, AlarmControlPanelState
 from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN, BinarySensorDeviceClass
+from homeassistant.components.cover import DOMAIN as COVER_DOMAIN, CoverDeviceClass, CoverState
 from homeassistant.components.lock import DOMAIN as LOCK_DOMAIN, LockState
 from homeassistant.components.person import DOMAIN as PERSON_DOMAIN
 from homeassistant.components.sun.const import STATE_ABOVE_HORIZON, STATE_BELOW_HORIZON
@@ -51,14 +52,20 @@ MOST_VISITS: Final = 8
 
 _SUN_UP: Final = {STATE_ABOVE_HORIZON: True, STATE_BELOW_HORIZON: False}
 _NOT_KNOWN: Final = frozenset({STATE_UNKNOWN, STATE_UNAVAILABLE})
-_OPENINGS: Final = frozenset(
-    {
-        BinarySensorDeviceClass.DOOR,
-        BinarySensorDeviceClass.GARAGE_DOOR,
-        BinarySensorDeviceClass.OPENING,
-        BinarySensorDeviceClass.WINDOW,
-    }
-)
+_OPENINGS: Final[Mapping[str, frozenset[str]]] = {
+    BINARY_SENSOR_DOMAIN: frozenset(
+        {
+            BinarySensorDeviceClass.DOOR,
+            BinarySensorDeviceClass.GARAGE_DOOR,
+            BinarySensorDeviceClass.OPENING,
+            BinarySensorDeviceClass.WINDOW,
+        }
+    ),
+    COVER_DOMAIN: frozenset(
+        {CoverDeviceClass.DOOR, CoverDeviceClass.GARAGE, CoverDeviceClass.GATE, CoverDeviceClass.WINDOW}
+    ),
+}
+"""What lets somebody through; a blind or a shutter only covers it."""
 _INTERRUPTIONS: Final = frozenset({"pending", "triggered"})
 """What an armed alarm goes through without being disarmed."""
 _LOCKS: Final[Mapping[str, bool | None]] = {
@@ -69,7 +76,7 @@ _LOCKS: Final[Mapping[str, bool | None]] = {
     LockState.JAMMED: None,
 }
 """Whether it is open; null where its bolt may be anywhere. One that moves is told of when it is done."""
-_WATCHED: Final = tuple(f"{domain}." for domain in (ALARM_DOMAIN, BINARY_SENSOR_DOMAIN, LOCK_DOMAIN, PERSON_DOMAIN))
+_WATCHED: Final = tuple(f"{domain}." for domain in (ALARM_DOMAIN, *_OPENINGS, LOCK_DOMAIN, PERSON_DOMAIN))
 
 
 class HouseWatch:
@@ -124,10 +131,13 @@ class HouseWatch:
             return
         if before.state in _NOT_KNOWN or after.state in _NOT_KNOWN:
             return
-        if after.domain != BINARY_SENSOR_DOMAIN or _is_opening(after):
+        if _is_opening(after):
+            if _is_open(before) == _is_open(after):  # a door that has begun to open is open
+                return
+            if self._guarded and _is_open(after):
+                self._take(guarded=True, forced_entry=True)
+        if after.domain not in _OPENINGS or _is_opening(after):
             self._changed[after.entity_id] = after.last_changed
-        if self._guarded and _is_opening(after) and after.domain == BINARY_SENSOR_DOMAIN and _is_open(after):
-            self._take(guarded=True, forced_entry=True)
 
     def _follow_alarm(self) -> None:
         """Notice that the alarm was armed or disarmed; while its state is not known, nothing has changed."""
@@ -186,7 +196,7 @@ class HouseWatch:
                 area_id=area_of_entity(self._hass, state.entity_id),
                 changed_at=self._changed.get(state.entity_id),
             )
-            for state in self._hass.states.async_all((BINARY_SENSOR_DOMAIN, LOCK_DOMAIN))
+            for state in self._hass.states.async_all((*_OPENINGS, LOCK_DOMAIN))
             if (state.domain == LOCK_DOMAIN and state.state in _LOCKS)
             or (_is_opening(state) and state.state not in _NOT_KNOWN)
         ]
@@ -213,11 +223,13 @@ def _anyone_home(people: list[State]) -> bool | None:
 
 
 def _is_opening(state: State) -> bool:
-    return state.attributes.get(ATTR_DEVICE_CLASS) in _OPENINGS
+    return state.attributes.get(ATTR_DEVICE_CLASS) in _OPENINGS.get(state.domain, ())
 
 
 def _is_open(state: State) -> bool | None:
-    return _LOCKS.get(state.state) if state.domain == LOCK_DOMAIN else state.state == STATE_ON
+    if state.domain == LOCK_DOMAIN:
+        return _LOCKS.get(state.state)
+    return state.state != CoverState.CLOSED if state.domain == COVER_DOMAIN else state.state == STATE_ON
 
 
 def _names(states: Iterable[State]) -> tuple[str, ...]:
