@@ -72,11 +72,15 @@ SCHEMA: Final[dict[str, Any]] = {
 }
 
 _THOUGHTS: Final = re.compile(r"^.*</think>", re.DOTALL | re.IGNORECASE)
+_ANSWERS_AT_ONCE: Final = re.compile(r"\s*(?:```\w*\s*)?\{\s*[\"']")
 _UNFINISHED_THOUGHT: Final = re.compile(r"<think>.*$", re.DOTALL | re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\s*([+-]?\d{1,9}(?:\.\d{1,9})?)\s*(?:/\s*100)?\s*", re.ASCII)
 # Besides blanks: what ends a line on some device, turns the direction of the text around, or is half a character.
 _BLANKS: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _BEGINNING: Final = re.compile(r'\{\s*"')
+_MEMBER: Final = re.compile(r"""\{\s*(?:["']|\w+\s*:)""")
+"""An object, if perhaps none of JSON's: in talk, braces stand around other things."""
+_SCORE_KEY: Final = re.compile(r'(?<!\\)"risk_score"\s*:')
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.?+)*+(?:"|\Z)|[{}\[\],]', re.DOTALL)
 
 
@@ -133,12 +137,21 @@ def read_values(answer: Mapping[str, Any], *, analyzer: str, model: str | None, 
 
 
 def without_thoughts(text: str) -> str:
-    """Return what a model wrote after it thought aloud, of bounded length."""
-    return _UNFINISHED_THOUGHT.sub("", _THOUGHTS.sub("", text[:LONGEST_ANSWER]))
+    """Return what a model wrote after it thought aloud, of bounded length.
+
+    What begins with an answer does not begin with thoughts: their end is then something that the answer quotes.
+    """
+    text = text[:LONGEST_ANSWER]
+    return _UNFINISHED_THOUGHT.sub("", text if _ANSWERS_AT_ONCE.match(text) else _THOUGHTS.sub("", text))
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects in a text; bounded in time whatever a model repeats for ever."""
+    return (item for item, _ in _objects(text) if item is not None)
+
+
+def _objects(text: str) -> Iterator[tuple[dict[str, Any] | None, str]]:
+    """Yield the JSON objects in a text with their words; null for one that began and broke."""
     if text.count("[") > MOST_LISTS:
         return
     decoder = json.JSONDecoder()
@@ -149,6 +162,8 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
         try:
             item, end = decoder.raw_decode(text, start)
         except json.JSONDecodeError as err:
+            if _MEMBER.match(text, start):
+                yield None, ""
             # On where it broke, not at the next brace: nested ones would be read again and again.
             end = max(start + 1, err.pos)
         except ValueError:  # a number of more digits than Python reads
@@ -156,7 +171,7 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
         except RecursionError:
             return
         else:
-            yield item
+            yield item, text[start:end]
 
 
 def first_object(text: str) -> dict[str, Any]:
@@ -168,18 +183,34 @@ def _verdict(text: str) -> Mapping[str, Any]:
     """Return the one object that holds a score.
 
     Raises:
-        AnalysisError: there is none; or there are several that disagree, as when a model repeats what it read.
+        AnalysisError: there is none; or there are several that disagree, or there were, as when a model repeats what it
+            read: the object that can be read may be a piece of paper's in the picture, and the model's own broken.
     """
     text = without_thoughts(text)
-    found = [item for item in map(_unwrapped, objects(text)) if "risk_score" in item]
-    if not found and "risk_score" in (rest := _without_cut_end(text)):
-        found = [rest]
+    found: list[tuple[dict[str, Any], str]] = []
+    broken = False
+    for item, words in _objects(text):
+        if item is not None and "risk_score" in (verdict := _unwrapped(item)):
+            found.append((verdict, words))
+        elif item is None and not found:
+            broken = True
     if not found:
-        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object with a risk score")
-    first, *others = found
-    if any(other["risk_score"] != first["risk_score"] for other in others):
+        rest, words = _without_cut_end(text)
+        if "risk_score" not in rest:
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object with a risk score")
+        found, broken = [(rest, words)], False
+    (first, _), *others = found
+    alike = all(other["risk_score"] == first["risk_score"] for other, _ in others)
+    alone = all(len(_SCORE_KEY.findall(words)) <= 1 for _, words in found)
+    elsewhere = _scores(text) > sum(_scores(words) for _, words in found)
+    if broken or elsewhere or not (alike and alone):
         raise AnalysisError(AnalysisProblem.BAD_ANSWER, "several verdicts")
     return first
+
+
+def _scores(text: str) -> int:
+    """Return how often a text speaks of a score by the name of its key."""
+    return text.lower().count("risk_score")
 
 
 def _unwrapped(item: dict[str, Any]) -> dict[str, Any]:
@@ -188,10 +219,13 @@ def _unwrapped(item: dict[str, Any]) -> dict[str, Any]:
     return values[0] if len(values) == 1 and isinstance(values[0], dict) else item
 
 
-def _without_cut_end(text: str) -> dict[str, Any]:
-    """Return the members of an object whose end was cut off, without the last one: it may be cut itself."""
+def _without_cut_end(text: str) -> tuple[dict[str, Any], str]:
+    """Return the members of an object whose end was cut off, without the last one, which may be cut itself, and words.
+
+    These are the object's to where it was cut.
+    """
     if (beginning := _BEGINNING.search(text)) is None:
-        return {}
+        return {}, ""
     start, depth, whole = beginning.start(), 0, 0
     for token in _TOKEN.finditer(text, start):
         if token[0] in "{[":
@@ -201,12 +235,12 @@ def _without_cut_end(text: str) -> dict[str, Any]:
         elif token[0] == "," and depth == 1:
             whole = token.start()
         if depth == 0:
-            return {}
+            return {}, ""
     try:
         item = json.loads(f"{text[start:whole]}}}") if whole else {}
     except ValueError, RecursionError:
-        return {}
-    return item if isinstance(item, dict) else {}
+        return {}, ""
+    return (item, text[start:whole]) if isinstance(item, dict) else ({}, "")
 
 
 def _score(value: object) -> int:
