@@ -365,3 +365,10 @@ async def test_calendar_that_fails_or_hangs(
 async def test_a_time_that_is_none_is_no_visit(hass: HomeAssistant, time: str | None) -> None:
     hass.states.async_set("calendar.odd", "on", {"message": "Guests", "start_time": time, "end_time": time})
     assert HouseWatch(hass, lambda: {"calendars": ["calendar.odd"]}).read().visits == ()
+
+
+async def test_a_title_is_bounded(hass: HomeAssistant) -> None:
+    now = dt_util.now().isoformat()
+    hass.states.async_set("calendar.odd", "on", {"message": "x" * 300_000, "start_time": now, "end_time": now})
+    (visit,) = HouseWatch(hass, lambda: {"calendars": ["calendar.odd"]}).read().visits
+    assert visit.title == "x" * 500

@@ -3,6 +3,7 @@
 import base64
 from dataclasses import replace
 from datetime import timedelta
+import time
 from typing import Any
 
 from hypothesis import given, strategies as st
@@ -214,12 +215,29 @@ def test_quoted_is_one_bounded_line(text: str, length: int) -> None:
         "pass\u2060word=hunter2",
         "rtsp://user:pass\ufeffhunter2@10.0.0.5/",
         "token: hunter2",
+        "Passwort: hunter2",
+        "code: hunter2",
     ],
 )
 def test_no_address_and_no_secret(text: str) -> None:
     subject = case(name=text, note=text, openings=(opening(text),), visits=(visit(text),))
     assert "hunter2" not in facts(subject)
     assert "10.0.0.5" not in facts(subject)
+
+
+def test_half_a_secret_is_no_way_past() -> None:
+    """What is taken out lets what comes after it take its place."""
+    begin = f"https://meet.example/{'x' * 1960} "
+    for spare in range(30):
+        told = quoted(f"{begin}{'y' * spare} sk-hunter2hunter2 {'z' * 3000}")
+        assert "hunter" not in told
+        assert told.startswith('"(address)')
+
+
+def test_a_title_without_end_is_not_looked_at_to_its_end() -> None:
+    begun = time.process_time()
+    assert quoted("a" * 30_000_000) == f'"{"a" * 79}…"'
+    assert time.process_time() - begun < 5
 
 
 def test_all_is_bounded() -> None:

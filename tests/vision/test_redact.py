@@ -2,14 +2,53 @@
 
 from collections.abc import Iterator
 import logging
+import time
 
 import av
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.nemotron_security.vision.redact import redact, route_libav_log
+from custom_components.nemotron_security.vision.redact import redact, redact_written, route_libav_log
 
 WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6, max_size=15)
+
+
+REPEATED = (
+    *(
+        "a",
+        "a:",
+        "a@",
+        "a:b@",
+        "x.",
+        "bearer ",
+        "bearer",
+        "token",
+        "token ",
+        "password:",
+        "://",
+        "a://",
+        'a://"',
+        "a://@",
+    ),
+    *(
+        "a?",
+        "-",
+        "=",
+        "=:",
+        " ",
+        "eyJa.",
+        "AKIA",
+        "sk-",
+        "pin ",
+        "code",
+        "code: ",
+        "passphrase ",
+        "cookie ",
+        "a/",
+        "1 ",
+        '"',
+    ),
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +76,12 @@ WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6,
         ("the key sk-abcdef0123456789", "the key ***"),
         ("token: abc, api_key: d", "token: *** api_key: ***"),
         ('{"apiKey": "abc", "password":"d"}', '{"apiKey": "***", "password":"***"}'),
+        ("AIzaSyA1234567890abcdefghijklmnopqrstuvw", "***"),
+        ("github_pat_11ABCDEFG0123456789abcdef ghp_0123456789abc", "*** ***"),
+        ("xoxb-123456789012-abcdefghijkl, AKIAIOSFODNN7EXAMPLE", "***, ***"),
+        ("jwt eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhYmNkZWYifQ.abcDEF-123_456 end", "jwt *** end"),
+        ('"http://a/x","http://b:c@d/y"', '"http://***@d/y"'),
+        ("rtsp://r/aaaaaaaaaaaaaaaa/1234567890123456 x://y", "rtsp://r/aaaaaaaaaaaaaaaa/1234567890123456 x://y"),
         # what is no secret
         ("time: 12:30, opened at 12:30:05", "time: 12:30, opened at 12:30:05"),
         ("from 12:30 @ the door", "from 12:30 @ the door"),
@@ -50,6 +95,49 @@ WORDS = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6,
 )
 def test_redact(text: str, clean: str) -> None:
     assert redact(text) == clean
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("Passwort: hunter2", "Passwort: ***"),
+        ("Kennwort=hunter2", "Kennwort=***"),
+        ("the wifi password is hunter2.", "the wifi password is ***"),
+        ("mot de passe : hunter2", "mot de passe : ***"),
+        ("contraseña: hunter2", "contraseña: ***"),
+        ("wifi pw: hunter2, guests", "wifi pw: *** guests"),
+        ("WLAN-Schlüssel: hunter2", "WLAN-Schlüssel: ***"),
+        ("passphrase: correct horse battery. Ring twice.", "passphrase: ***. Ring twice."),
+        ("credentials: bob/hunter2", "credentials: ***"),
+        ("PIN: 4711", "PIN: ***"),
+        ("pin 47 11 ok", "pin *** ok"),
+        ("alarm code 4711", "alarm code ***"),
+        ("Türcode ist 4711", "Türcode ist ***"),
+        ("The code of the gate is 4711#, ring twice", "The code of the gate is ***#, ring twice"),
+        ("access code=998877", "access code=***"),
+        ("PIN-Code: ab12cd", "PIN-Code: ***"),
+        ("código: 4711", "código: ***"),
+        ("token: abc", "token: ***"),
+        # what is no secret
+        ("The code of the gate is on the fridge", "The code of the gate is on the fridge"),
+        ("The password is on the fridge", "The password is on the fridge"),
+        ("Ask for the code. Came at 10:30 in 2026", "Ask for the code. Came at 10:30 in 2026"),
+        ("code: red; a pin on 3 boards", "code: red; a pin on 3 boards"),
+        ("my opinion of 1984, spinning 4711", "my opinion of 1984, spinning 4711"),
+        ("Camera 4711, house number 123", "Camera 4711, house number 123"),
+    ],
+)
+def test_redact_what_people_write(text: str, clean: str) -> None:
+    assert redact_written(text) == clean
+
+
+@pytest.mark.parametrize("part", REPEATED)
+def test_time_grows_with_the_length(part: str) -> None:
+    """Who sends an invitation writes its title. What grows with the square of the length takes minutes here."""
+    text = (part * 300_000)[:300_000]
+    begun = time.process_time()
+    redact_written(text)
+    assert time.process_time() - begun < 10
 
 
 SIGNS = st.characters(codec="utf-8", categories=("L", "N", "P", "S"))

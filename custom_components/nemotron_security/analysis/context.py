@@ -49,6 +49,8 @@ CALENDAR_TIME: Final = 2.0
 MOST_CALENDARS: Final = 5
 MOST_OPENINGS: Final = 50
 MOST_VISITS: Final = 8
+LONGEST_TITLE: Final = 500
+"""Characters; whoever sends an invitation writes it."""
 
 _SUN_UP: Final = {STATE_ABOVE_HORIZON: True, STATE_BELOW_HORIZON: False}
 _NOT_KNOWN: Final = frozenset({STATE_UNKNOWN, STATE_UNAVAILABLE})
@@ -312,7 +314,7 @@ def _visit(event: Mapping[str, Any]) -> Iterator[Visit]:
     begin, end = _moment(event.get("start")), _moment(event.get("end"))
     if begin and end:
         all_day = event.get("all_day") or len(str(event["start"])) == len("2026-01-01")
-        yield Visit(title=str(event.get("summary") or ""), begin=begin, end=end, all_day=bool(all_day))
+        yield Visit(title=str(event.get("summary") or "")[:LONGEST_TITLE], begin=begin, end=end, all_day=bool(all_day))
 
 
 def _moment(value: object) -> datetime | None:

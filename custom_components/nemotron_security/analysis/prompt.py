@@ -7,11 +7,12 @@ line, bounded, and free of addresses: it is information, never an instruction, a
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 import re
 from typing import Any, Final
 
 from ..models import WHOLE_SCENE, CameraView, Detection, Feedback, House, Opening, Topic, Track, Visit, Way
-from ..vision.redact import redact
+from ..vision.redact import redact_written
 from . import Case, Earlier, KeyFrame, PastFeedback
 from .chat import picture_part
 
@@ -53,7 +54,9 @@ _INVISIBLE: Final = re.compile(
     r"[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]"
 )
 """Signs that nobody sees: a model reads what is written in them, and a secret hides behind them."""
-_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://\S+", re.IGNORECASE)
+_LOOKED_AT: Final = 2000
+"""Characters of what others wrote, more than is ever told: some of it is taken out."""
 
 
 def facts(case: Case) -> str:
@@ -91,8 +94,16 @@ def preview(case: Case, pictures: Sequence[KeyFrame]) -> list[dict[str, Any]]:
 
 def quoted(text: str, length: int = NAME_LENGTH) -> str:
     """Return what somebody wrote as one line in quotes that it cannot leave, without addresses and other secrets."""
+    if len(text) > _LOOKED_AT:
+        cut = text[:_LOOKED_AT]
+        text = cut.rpartition(" ")[0] or cut  # half a secret would not be known for one
+    return _quoted(text, length)
+
+
+@lru_cache(maxsize=512)  # the names of a house are few
+def _quoted(text: str, length: int) -> str:
     seen = _ADDRESS.sub("(address)", _INVISIBLE.sub("", text))
-    line = _BLANKS.sub(" ", redact(seen)).strip().replace('"', "'")
+    line = _BLANKS.sub(" ", redact_written(seen)).strip().replace('"', "'")
     return f'"{line if len(line) <= length else f"{line[: length - 1].rstrip()}…"}"'
 
 
