@@ -27,6 +27,17 @@ def test_same_words_are_counted() -> None:
     assert said == (PastFeedback(feedback=HARMLESS, note="neighbour's cat", times=3),)
 
 
+def test_another_camera_is_named_and_counted_for_itself() -> None:
+    marked = [
+        incident(n, feedback=HARMLESS, note="the gardener", camera_id=c)
+        for n, c in enumerate(["back", "door", "back"], 2)
+    ]
+    assert past_feedback(incident(), marked, DAY.tzinfo, str.title) == (
+        PastFeedback(feedback=HARMLESS, note="the gardener", times=1),
+        PastFeedback(feedback=HARMLESS, note="the gardener", times=2, camera_name="Back"),
+    )
+
+
 def test_likest_first_and_bounded() -> None:
     others = [
         incident(number, hours=number / 4, feedback=HARMLESS, note=f"cat number {number}") for number in range(2, 30)
@@ -42,6 +53,7 @@ def test_likest_first_and_bounded() -> None:
         ({"hours": 12}, True),  # the same camera and label, at another time of day
         ({"camera_id": "garden"}, True),  # elsewhere, but the same words at the same hour
         ({"camera_id": "garden", "hours": 12}, False),
+        ({"camera_id": "garden", "title": "The gardener", "summary": "He mows the lawn."}, False),  # no word in common
         ({"labels": ("person",)}, False),
         ({"labels": ()}, False),
         ({"feedback": None}, False),

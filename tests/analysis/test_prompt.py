@@ -69,6 +69,7 @@ FULL = Case(
     feedback=(
         PastFeedback(feedback=Feedback.FALSE_ALARM, note="neighbour's cat", times=3),
         PastFeedback(feedback=Feedback.SERIOUS, note="", times=1),
+        PastFeedback(feedback=Feedback.FALSE_ALARM, note="the gardener", times=2, camera_name='Back "door"'),
     ),
 )
 
@@ -97,6 +98,7 @@ def test_all_that_is_known() -> None:
         "What the owner said of similar incidents:",
         '- marked harmless 3 times: "neighbour\'s cat"',
         "- marked serious once",
+        '- marked harmless 2 times on camera "Back \'door\'": "the gardener"',
     ]
 
 

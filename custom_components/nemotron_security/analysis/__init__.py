@@ -49,11 +49,13 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastFeedback:
-    """What people said of similar incidents: the same mark and the same words, so many times."""
+    """What people said of similar incidents: the same mark and the same words on one camera, so many times."""
 
     feedback: Feedback
     note: str
     times: int
+    camera_name: str | None = None
+    """Of another camera, if it was there; who is known at the back door may be a stranger at the front door."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,7 @@ class Briefing:
                 house=replace(house, visits=await self._async_visits(incident, house)),
                 ways=evidence.ways,
                 earlier=tuple(self._earlier(incident, evidence.earlier)),
-                feedback=past_feedback(incident, evidence.reviewed, house.at.tzinfo),
+                feedback=past_feedback(incident, evidence.reviewed, house.at.tzinfo, self._camera_name),
             )
         )
         return Brief(case, await self._async_pictures(incident, evidence, view))

@@ -259,7 +259,8 @@ def _earlier(earlier: Earlier, case: Case) -> str:
 def _feedback(said: PastFeedback) -> str:
     times = "once" if said.times == 1 else f"{said.times} times"
     words = f": {quoted(said.note, TEXT_LENGTH)}" if said.note else ""
-    return f"marked {_MARKS[said.feedback]} {times}{words}"
+    where = f" on camera {quoted(said.camera_name)}" if said.camera_name is not None else ""
+    return f"marked {_MARKS[said.feedback]} {times}{where}{words}"
 
 
 def _at_home(house: House) -> str:
