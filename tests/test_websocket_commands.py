@@ -346,6 +346,23 @@ class TestGet:
         assert (detection["incident_id"], detection["track_id"]) == (listed["id"], 5)
         assert incident["pictures"] == []
 
+    async def test_the_pictures_that_the_evidence_speaks_of(self, admin: Ask, runtime: Runtime) -> None:
+        incident = await begin(runtime)
+        picture_id = await add_picture(runtime, incident)
+        verdict = Assessment(
+            analyzer="nemotron",
+            risk_score=72,
+            title="Stranger",
+            summary="A stranger.",
+            reasoning=None,
+            created_at=NOON,
+            evidence=("Picture 3: a handle",),
+            shown=(None, 999, picture_id),
+        )
+        await runtime.incidents.async_apply(incident.id, verdict)
+        *_, said = (await admin(GET, incident_id=incident.id))["result"]["assessments"]
+        assert said["shown"] == [None, None, picture_id]
+
     async def test_boxes_are_cut_to_their_frame(self, admin: Ask, runtime: Runtime) -> None:
         incident = await begin(runtime)
         await add_picture(runtime, incident)

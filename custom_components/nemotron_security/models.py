@@ -304,7 +304,7 @@ class PictureKind(StrEnum):
     FIRST = "first"
     """The first view of a track."""
     BEST = "best"
-    """The best view of a track since, if it is a better one."""
+    """The best view of a track since, if it is a better one; also an earlier one that a model was shown."""
     LAST = "last"
     """What the camera saw when a model was asked: perhaps after the track had gone. The box is where it was last."""
 

@@ -89,6 +89,7 @@ async def test_stored_pictures_go_along(hass: HomeAssistant, judge: Judge, entry
     assert (verdict.analyzer, verdict.model, verdict.risk_score) == ("ai_task", ENTITY, 92)
     # It was shown one picture: evidence in a second one is none.
     assert verdict.evidence == ("a man with a crowbar", "nobody is home")
+    assert verdict.shown == (incident.picture_id,)
     (task,) = judge.tasks
     assert "The postman comes at noon." in task.instructions
     assert "Picture 1 of 1" in task.instructions

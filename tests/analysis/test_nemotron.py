@@ -36,7 +36,7 @@ def analyzer(
 
 
 def key_frame(jpeg: bytes, second: float = 1) -> KeyFrame:
-    return KeyFrame(track_id=1, captured_at=DAY + timedelta(seconds=second), jpeg=jpeg)
+    return KeyFrame(track_id=1, captured_at=DAY + timedelta(seconds=second), jpeg=jpeg, picture_id=round(10 * second))
 
 
 async def failure(
@@ -52,6 +52,7 @@ async def test_assessment(session: ClientSession, faulty: FaultyServer, jpeg: by
     subject = case(track(), track("car", track_id=2), note="The postman comes at noon.", alarm="armed_away")
     verdict = await analyzer(session, faulty.url).async_assess(subject, [key_frame(jpeg, 1), key_frame(jpeg, 4)])
     assert (verdict.risk_score, verdict.analyzer, verdict.model) == (92, "nemotron", "nvidia/nemotron")
+    assert verdict.shown == (10, 40)
     (request,) = faulty.requests
     assert request["model"] == "nvidia/nemotron"
     assert request["response_format"]["type"] == "json_schema"

@@ -25,7 +25,7 @@ from custom_components.nemotron_security.analysis import (
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits, Clock
 from custom_components.nemotron_security.analysis.breaker import Breaker, BreakerState
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Assessment, Detection, House, Incident, Visit
+from custom_components.nemotron_security.models import Assessment, Box, Detection, House, Incident, Visit
 from custom_components.nemotron_security.store import Store, StoreError
 
 from .cases import NIGHT, track
@@ -352,6 +352,32 @@ async def test_an_end_during_the_call_without_news_is_not_judged(scene: Scene) -
     await scene.passes(MINUTE)
     assert await scene.models_said(incident) == [60]
     assert await scene.waiting() == 0
+
+
+async def test_what_the_model_is_shown_stays_what_its_evidence_speaks_of(scene: Scene) -> None:
+    incident = await scene.opens(1)
+
+    async def picture() -> int:
+        values = {"captured_at": NIGHT, "box": Box(0, 0, 9, 9), "score": 0.5, "width": 64, "height": 36, "jpeg": b"j"}
+        stored, _ = await scene.store.async_add_picture(incident.id, 1, **values)  # type: ignore[arg-type]
+        return stored.id
+
+    shown = await picture()
+    brief = scene.async_brief
+
+    async def with_picture(incident: Incident, house: House) -> Brief:
+        frame = KeyFrame(track_id=1, captured_at=NIGHT, jpeg=b"j", picture_id=shown)
+        return replace(await brief(incident, house), pictures=[frame])
+
+    scene.async_brief = with_picture  # type: ignore[method-assign]
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scene.analyzer.respond = lambda _: answer
+    await scene.passes(3)
+    closer = await picture()
+    assert {one.id for one in await scene.store.async_pictures(incident.id)} == {shown, closer}
+    await scene.answers(answer, 60)
+    closest = await picture()
+    assert {one.id for one in await scene.store.async_pictures(incident.id)} == {closest}, "no verdict speaks of it"
 
 
 # --- floors that begin to hold after the model was asked --------------------------------------------------------------

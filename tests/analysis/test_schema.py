@@ -26,7 +26,7 @@ TEXT = json.dumps(ANSWER)
 
 
 def read(text: str, *, pictures: int = 2) -> Assessment:
-    return read_answer(text, analyzer="nemotron", model="tiny", pictures=pictures)
+    return read_answer(text, analyzer="nemotron", model="tiny", pictures=range(11, 11 + pictures))
 
 
 def with_value(**values: Any) -> str:
@@ -39,6 +39,7 @@ def test_whole_answer() -> None:
     assert (verdict.title, verdict.summary) == ("Break-in", "A man forces the kitchen window.")
     assert (verdict.reasoning, verdict.recommended_action) == ("He tries the window.", "Call the police.")
     assert verdict.evidence == ("Picture 2: a man with a crowbar", "nobody is home")
+    assert verdict.shown == (11, 12)
     assert (verdict.analyzer, verdict.model) == ("nemotron", "tiny")
 
 

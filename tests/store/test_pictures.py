@@ -1,5 +1,6 @@
 """Rows own files: none without the other."""
 
+from dataclasses import replace
 import logging
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from custom_components.nemotron_security.store import Store, StoreError, StoreProblem
 from custom_components.nemotron_security.store.pictures import PictureFiles
 
-from .samples import JPEG, TRACK, add_picture, begin
+from .samples import JPEG, RULES, TRACK, VERDICT, add_picture, begin
 
 
 def files_below(folder: Path) -> set[str]:
@@ -34,6 +35,23 @@ async def test_a_better_view_of_a_track_replaces_the_earlier_one(store: Store, p
     assert await store.async_read_picture(first.id) is None
     assert await store.async_read_picture(second.id) == b"better"
     assert files_below(pictures) == {f"0/{second.id}.jpg"}
+
+
+async def test_what_the_model_was_shown_whose_verdict_counts_stays(store: Store, pictures: Path) -> None:
+    incident = await begin(store)
+    first = await add_picture(store, incident)
+    with store.keeping([first.id]), store.keeping([first.id]):
+        second = await add_picture(store, incident)
+        await store.async_assess(incident.id, replace(VERDICT, shown=(None, first.id)))
+    await store.async_assess(incident.id, RULES)
+    third = await add_picture(store, incident)
+    left = {first.id, third.id}
+    assert {picture.id for picture in await store.async_pictures(incident.id)} == left, "it is asked about no more"
+    assert files_below(pictures) == {f"0/{picture_id}.jpg" for picture_id in left}
+    assert await store.async_read_picture(second.id) is None
+    await store.async_assess(incident.id, replace(VERDICT, shown=(third.id,)))
+    fourth = await add_picture(store, incident)
+    assert {picture.id for picture in await store.async_pictures(incident.id)} == {third.id, fourth.id}
 
 
 async def test_the_incident_shows_its_best_picture(store: Store) -> None:

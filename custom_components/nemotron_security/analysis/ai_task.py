@@ -99,9 +99,10 @@ class AiTaskAnalyzer:
         shown = _shown(pictures, able)
         instructions = await asyncio.to_thread(_instructions, case, shown)
         answer = await self._async_generate(instructions, [_attachment(picture) for picture in shown])
+        numbers = [picture.picture_id for picture in shown]
         if isinstance(answer, dict):
-            return read_values(answer, analyzer=NAME, model=self._entity_id, pictures=len(shown))
-        return read_answer(str(answer), analyzer=NAME, model=self._entity_id, pictures=len(shown))
+            return read_values(answer, analyzer=NAME, model=self._entity_id, pictures=numbers)
+        return read_answer(str(answer), analyzer=NAME, model=self._entity_id, pictures=numbers)
 
     async def _async_generate(self, instructions: str, attachments: list[dict[str, Any]]) -> object:
         try:

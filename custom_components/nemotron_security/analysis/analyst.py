@@ -361,17 +361,19 @@ class Analyst:
         if not brief.case.tracks:
             await self._async_drop(judgement.incident.id)
             return
-        try:
-            assessment = await self._analyzer.async_assess(brief.case, brief.pictures)
-        except AnalysisError as err:
-            await self._async_note_failure(judgement, err, trial=trial)
-            return
-        self._breaker.answered()
-        self._tell_problem(None)
-        verdict = rules.raise_to_floor(assessment, brief.case)
-        if house is None or house.at < judgement.incident.last_seen_at:
-            verdict = verdict.raised_to(judgement.incident.floor)  # the rules knew the house later
-        await self._async_apply(judgement.incident, verdict)
+        # What the model is shown stays what its evidence speaks of.
+        with self._store.keeping([picture.picture_id for picture in brief.pictures if picture.picture_id is not None]):
+            try:
+                assessment = await self._analyzer.async_assess(brief.case, brief.pictures)
+            except AnalysisError as err:
+                await self._async_note_failure(judgement, err, trial=trial)
+                return
+            self._breaker.answered()
+            self._tell_problem(None)
+            verdict = rules.raise_to_floor(assessment, brief.case)
+            if house is None or house.at < judgement.incident.last_seen_at:
+                verdict = verdict.raised_to(judgement.incident.floor)  # the rules knew the house later
+            await self._async_apply(judgement.incident, verdict)
 
     async def _async_brief(self, incident: Incident, house: House | None) -> Brief:
         if house is None:

@@ -104,9 +104,8 @@ class NemotronAnalyzer:
         answer = await self._model.async_ask(asked.messages, SCHEMA)
         self._model.window.answered(asked.question.size, answer.prompt_tokens)
         try:
-            return read_answer(
-                answer.text, analyzer=NAME, model=self._model.name, pictures=len(asked.question.pictures)
-            )
+            shown = [picture.picture_id for picture in asked.question.pictures]
+            return read_answer(answer.text, analyzer=NAME, model=self._model.name, pictures=shown)
         except AnalysisError as err:
             if answer.finished:
                 raise

@@ -1,6 +1,6 @@
 """The answer that a model shall give, as a JSON schema, and a reader that takes what models really answer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 import json
 import math
@@ -92,14 +92,15 @@ def in_words(schema: Mapping[str, Any]) -> str:
     )
 
 
-def read_answer(text: str, *, analyzer: str, model: str | None, pictures: int = 0) -> Assessment:
+def read_answer(text: str, *, analyzer: str, model: str | None, pictures: Sequence[int | None] = ()) -> Assessment:
     """Read a model's answer: thoughts, code fences and text around it are passed over, a cut end is left out.
 
     Args:
         text: what the model wrote.
         analyzer: who asked it.
         model: its name.
-        pictures: how many it was shown: evidence in others is no evidence in a picture.
+        pictures: the ids of those that it was shown, null for one that is not stored: evidence in others is no evidence
+            in a picture.
 
     Raises:
         AnalysisError: `BAD_ANSWER`, with what is wrong with it.
@@ -107,7 +108,9 @@ def read_answer(text: str, *, analyzer: str, model: str | None, pictures: int = 
     return read_values(_verdict(text), analyzer=analyzer, model=model, pictures=pictures)
 
 
-def read_values(answer: Mapping[str, Any], *, analyzer: str, model: str | None, pictures: int = 0) -> Assessment:
+def read_values(
+    answer: Mapping[str, Any], *, analyzer: str, model: str | None, pictures: Sequence[int | None] = ()
+) -> Assessment:
     """Read the values of an answer.
 
     A score that is missing, out of its range or of another scale refuses the answer; an optional value that is wrong,
@@ -132,7 +135,8 @@ def read_values(answer: Mapping[str, Any], *, analyzer: str, model: str | None, 
         confidence=_confidence(answer.get("confidence")),
         category=_category(answer.get("category")),
         recommended_action=_text(answer.get("recommended_action"), ACTION_LENGTH) or None,
-        evidence=_evidence(answer.get("evidence"), pictures),
+        evidence=_evidence(answer.get("evidence"), len(pictures)),
+        shown=tuple(pictures),
     )
 
 

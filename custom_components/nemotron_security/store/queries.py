@@ -294,16 +294,18 @@ def detections(session: Session, incident_id: int) -> list[Detection]:
 
 
 def add_picture(
-    session: Session, picture: Picture, write: Callable[[int], None]
+    session: Session, picture: Picture, write: Callable[[int], None], kept: Collection[int]
 ) -> tuple[Picture, Incident, list[int]]:
-    """Insert a picture, write its file, and delete the rows that it replaces.
+    """Insert a picture, write its file, and delete the rows that it replaces, but not those that are kept.
 
     Returns:
         The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
         their owner once this is committed.
     """
     incident = _existing(session, picture.incident_id)
-    replaced = _earlier(session, picture)
+    if replaced := _earlier(session, picture):
+        shown = _shown(session, picture.incident_id)
+        replaced = [earlier for earlier in replaced if earlier.id not in kept and earlier.id not in shown]
     row = PictureRow(**values_of(picture, without={"id"}))
     session.add(row)
     session.flush()
@@ -501,6 +503,12 @@ def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[
                 created_at=at,
                 incident_id=row.id,
             )
+
+
+def _shown(session: Session, incident_id: int) -> Collection[int | None]:
+    """Return what was shown to the model whose verdict counts."""
+    query = select(AssessmentRow.shown).where(AssessmentRow.incident_id == incident_id, AssessmentRow.analyzer != RULES)
+    return session.scalar(query.order_by(AssessmentRow.id.desc()).limit(1)) or ()
 
 
 def _earlier(session: Session, picture: Picture) -> Sequence[PictureRow]:

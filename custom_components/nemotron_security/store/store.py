@@ -8,9 +8,9 @@ of the process loses nothing that was committed; a power cut may lose the last m
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -71,6 +71,8 @@ class Store:
         self._searcher: ThreadPoolExecutor | None = None
         self._url: URL | None = None
         self._engine: Engine | None = None
+        self._kept: tuple[int, ...] = ()
+        """Ids of pictures that are being shown to somebody."""
 
     async def async_open(self) -> None:
         """Create what is missing, migrate the schema, and tidy up what a crash left.
@@ -232,6 +234,8 @@ class Store:
     ) -> tuple[Picture, Incident]:
         """Store a picture. It replaces, row and file, the earlier one of the same kind of the same track.
 
+        But not one that the model was shown whose verdict counts, or that is being shown: its evidence speaks of it.
+
         Returns:
             The picture, and its incident, whose `picture_id` is now that of its best-scored picture.
         """
@@ -248,6 +252,18 @@ class Store:
             size=len(jpeg),
         )
         return await self._async_run(self._writer, partial(self._add_picture, picture, jpeg))
+
+    @contextmanager
+    def keeping(self, picture_ids: Collection[int]) -> Iterator[None]:
+        """Let nothing replace these pictures meanwhile."""
+        self._kept = (*self._kept, *picture_ids)
+        try:
+            yield
+        finally:
+            left = list(self._kept)
+            for picture_id in picture_ids:
+                left.remove(picture_id)
+            self._kept = tuple(left)
 
     async def async_pictures(self, incident_id: int) -> list[Picture]:
         """List an incident's pictures, the best first."""
@@ -420,7 +436,7 @@ class Store:
         def write(picture_id: int) -> None:
             self._files.write(picture_id, jpeg)
 
-        stored, incident, replaced = self._write(queries.add_picture, picture, write)
+        stored, incident, replaced = self._write(queries.add_picture, picture, write, self._kept)
         for picture_id in replaced:
             self._files.remove(picture_id)
         return stored, incident

@@ -144,7 +144,7 @@ async def async_get_incident(hass: HomeAssistant, connection: ActiveConnection, 
         {
             **event_payload(incident),
             "tracks": [_track_payload(track) for track in tracks],
-            "assessments": [_assessment_payload(assessment) for assessment in assessments],
+            "assessments": [_assessment_payload(assessment, pictures) for assessment in assessments],
             "pictures": [
                 {**_picture_payload(picture), "url": async_picture_url(hass, picture.id, connection.refresh_token_id)}
                 for picture in pictures
@@ -219,7 +219,9 @@ def _track_payload(track: Track) -> dict[str, Any]:
     }
 
 
-def _assessment_payload(assessment: Assessment) -> dict[str, Any]:
+def _assessment_payload(assessment: Assessment, pictures: list[Picture]) -> dict[str, Any]:
+    """Return an assessment; pictures are those that are there still."""
+    present = {picture.id for picture in pictures}
     return {
         "analyzer": assessment.analyzer,
         "model": assessment.model,
@@ -232,6 +234,7 @@ def _assessment_payload(assessment: Assessment) -> dict[str, Any]:
         "category": assessment.category,
         "recommended_action": assessment.recommended_action,
         "evidence": list(assessment.evidence),
+        "shown": [picture_id if picture_id in present else None for picture_id in assessment.shown],
         "created_at": _iso(assessment.created_at),
     }
 
