@@ -147,6 +147,7 @@ def test_brand_has_the_sizes_that_home_assistant_asks_for() -> None:
 # Entity platforms and components of the core's own, which hassfest lets anybody use: they require no package.
 ALWAYS_THERE = {
     "binary_sensor",
+    "cover",
     "diagnostics",
     "event",
     "image",
