@@ -9,7 +9,21 @@ from datetime import datetime
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, exists, false, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import (
@@ -30,7 +44,7 @@ from ..models import (
     Track,
     iou,
 )
-from .rows import domain_of, fetch, select_fields, values_of
+from .rows import build, domain_of, fetch, select_fields, values_of
 from .search import search_text, words_of
 from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, Id, IncidentRow, JudgementRow, PictureRow, TrackRow
 
@@ -63,6 +77,28 @@ _PICTURES = (
     select_fields(Picture, PictureRow)
     .where(PictureRow.incident_id == _INCIDENT_ID)
     .order_by(PictureRow.score.desc(), PictureRow.id)
+)
+
+_WAITING = (
+    select_fields(Incident, IncidentRow)
+    .add_columns(JudgementRow.house, JudgementRow.tries, JudgementRow.problem)
+    .join(JudgementRow, JudgementRow.incident_id == IncidentRow.id)
+    .where(
+        JudgementRow.due_at.is_not(None),
+        JudgementRow.incident_id.not_in(bindparam("incidents", expanding=True)),
+        IncidentRow.camera_id.not_in(bindparam("cameras", expanding=True)),
+    )
+)
+_DUE = _WAITING.where(JudgementRow.due_at <= bindparam("now"))
+_NOT_TOO_OLD = IncidentRow.last_seen_at >= bindparam("seen_since")
+_URGENCY = IncidentRow.rules_score.desc(), JudgementRow.due_at
+_MOST_URGENT = _DUE.where(_NOT_TOO_OLD).order_by(*_URGENCY).limit(1)
+_FEWEST_TRIES = _DUE.where(_NOT_TOO_OLD).order_by(JudgementRow.tries, *_URGENCY).limit(1)
+_NEXT = _WAITING.where(_NOT_TOO_OLD).with_only_columns(func.min(JudgementRow.due_at))
+_OLD = (
+    _DUE.where(IncidentRow.last_seen_at < bindparam("before"))
+    .order_by(JudgementRow.incident_id)
+    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -200,42 +236,36 @@ def resume_judgements(session: Session, due_at: datetime) -> None:
 def claim_judgement(
     session: Session,
     now: datetime,
-    seen_since: datetime | None,
+    seen_since: datetime,
     without_incidents: Collection[int],
     without_cameras: Collection[str],
     *,
     fewest_tries_first: bool,
 ) -> Judgement | None:
     """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
-    query = _judgements(without_incidents, without_cameras, seen_since).where(JudgementRow.due_at <= now)
-    if fewest_tries_first:
-        query = query.order_by(JudgementRow.tries)
-    found = session.execute(query.order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)).first()
+    others = _without(without_incidents, without_cameras) | {"seen_since": seen_since}
+    found = session.execute(_FEWEST_TRIES if fewest_tries_first else _MOST_URGENT, others | {"now": now}).first()
     if found is None:
         return None
-    judgement, incident = found
-    judgement.look = _look(incident)
-    return _judgement(judgement, incident)
+    judgement = _judgement(found)
+    look = update(JudgementRow).where(JudgementRow.incident_id == judgement.incident.id)
+    session.execute(look.values(look=_look(judgement.incident)))
+    return judgement
 
 
 def next_judgement_at(
-    session: Session,
-    seen_since: datetime | None,
-    without_incidents: Collection[int],
-    without_cameras: Collection[str],
+    session: Session, seen_since: datetime, without_incidents: Collection[int], without_cameras: Collection[str]
 ) -> datetime | None:
     """Say when the next incident is, or was, due."""
-    query = _judgements(without_incidents, without_cameras, seen_since).with_only_columns(func.min(JudgementRow.due_at))
-    return session.scalar(query)
+    return session.scalar(_NEXT, _without(without_incidents, without_cameras) | {"seen_since": seen_since})
 
 
 def old_judgements(
     session: Session, now: datetime, before: datetime, without_incidents: Collection[int], limit: int
 ) -> list[Judgement]:
     """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
-    query = _judgements(without_incidents, ()).where(JudgementRow.due_at <= now, IncidentRow.last_seen_at < before)
-    rows = session.execute(query.order_by(JudgementRow.incident_id).limit(limit))
-    return [_judgement(judgement, incident) for judgement, incident in rows]
+    rows = session.execute(_OLD, _without(without_incidents, ()) | {"now": now, "before": before, "most": limit})
+    return [_judgement(row) for row in rows]
 
 
 def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:
@@ -384,24 +414,12 @@ def _all_exist(session: Session, incident_ids: set[int]) -> None:
         raise LookupError(f"there is no incident {min(missing)}")
 
 
-def _judgements(
-    without_incidents: Collection[int], without_cameras: Collection[str], seen_since: datetime | None = None
-) -> Select[tuple[JudgementRow, IncidentRow]]:
-    query = select(JudgementRow, IncidentRow).join(IncidentRow).where(JudgementRow.due_at.is_not(None))
-    if seen_since is not None:
-        query = query.where(IncidentRow.last_seen_at >= seen_since)
-    return query.where(
-        JudgementRow.incident_id.not_in(without_incidents), IncidentRow.camera_id.not_in(without_cameras)
-    )
+def _without(incidents: Collection[int], cameras: Collection[str]) -> dict[str, Any]:
+    return {"incidents": list(incidents), "cameras": list(cameras)}
 
 
-def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
-    return Judgement(
-        incident=domain_of(Incident, incident),
-        house=judgement.house,
-        tries=judgement.tries,
-        problem=judgement.problem,
-    )
+def _judgement(row: Row[Any]) -> Judgement:
+    return Judgement(incident=build(Incident, row), house=row.house, tries=row.tries, problem=row.problem)
 
 
 def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime) -> None:
@@ -413,7 +431,7 @@ def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRo
     judgement.tries, judgement.problem = 0, None
 
 
-def _look(incident: IncidentRow) -> tuple[str, ...]:
+def _look(incident: Incident | IncidentRow) -> tuple[str, ...]:
     """Return what makes an incident worth another judgement when it changes."""
     score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
     return (*incident.labels, *incident.zones, str(incident.object_count), str(score))
