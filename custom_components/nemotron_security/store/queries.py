@@ -24,7 +24,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from ..models import (
     ANIMALS,
@@ -60,6 +60,13 @@ NOTABLE_SCORE_CHANGE = 10
 
 _INCIDENT_ID = bindparam("incident_id", type_=Id)
 _INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
+# To be changed: without what is asked of other tables.
+_INCIDENT_ROW = (
+    select(IncidentRow)
+    .options(defer(IncidentRow.picture_id), defer(IncidentRow.peak_score))
+    .where(IncidentRow.id == _INCIDENT_ID)
+)
+_JUDGEMENT_ROW = select(JudgementRow).where(JudgementRow.incident_id == _INCIDENT_ID)
 _TRACKS = (
     select_fields(Track, TrackRow)
     .where(TrackRow.incident_id == _INCIDENT_ID)
@@ -144,8 +151,9 @@ def save_incident(session: Session, incident: Incident, tracks: Sequence[Track])
 def assess(session: Session, incident_id: int, assessment: Assessment) -> Incident:
     """Insert an assessment and let the incident take its verdict. That of a model is what its judgement waited for."""
     row = _existing(session, incident_id)
+    judgement = None if assessment.analyzer == RULES else session.scalar(_JUDGEMENT_ROW, {"incident_id": incident_id})
     _add_assessment(session, row, assessment)
-    if assessment.analyzer != RULES and (judgement := session.get(JudgementRow, incident_id)):
+    if judgement:
         _judge_again(session, row, judgement, assessment.created_at)
     return _incident(session, row)
 
@@ -214,7 +222,7 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
 def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
     """Let an incident wait for an analyzer. One that was judged waits again when it ended and is not as it was then."""
     incident = _existing(session, incident_id)
-    judgement = session.get(JudgementRow, incident_id)
+    judgement = session.scalar(_JUDGEMENT_ROW, {"incident_id": incident_id})
     if judgement is None:
         if incident.analyzer in (None, RULES):
             session.add(JudgementRow(incident_id=incident_id, due_at=due_at, tries=0, house=house))
@@ -270,7 +278,7 @@ def old_judgements(
 
 def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:
     """Let an incident wait until later."""
-    if judgement := session.get(JudgementRow, incident_id):
+    if judgement := session.scalar(_JUDGEMENT_ROW, {"incident_id": incident_id}):
         judgement.due_at, judgement.tries, judgement.problem = due_at, tries, problem
 
 
@@ -320,7 +328,7 @@ def add_picture(
         The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
         their owner once this is committed.
     """
-    incident = _existing(session, picture.incident_id)
+    _existing(session, picture.incident_id)
     replaced = _earlier(session, picture)
     row = PictureRow(**values_of(picture, without={"id"}))
     session.add(row)
@@ -328,8 +336,8 @@ def add_picture(
     for earlier in replaced:
         session.delete(earlier)
     session.flush()
-    session.refresh(incident)
-    stored = replace(picture, id=row.id), domain_of(Incident, incident), [earlier.id for earlier in replaced]
+    (incident,) = fetch(session, Incident, _INCIDENT, incident_id=picture.incident_id)
+    stored = replace(picture, id=row.id), incident, [earlier.id for earlier in replaced]
     # Last, so that the file's row can fail in nothing but the commit.
     write(row.id)
     return stored
@@ -402,7 +410,7 @@ def _risk_conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _existing(session: Session, incident_id: int) -> IncidentRow:
-    row = session.get(IncidentRow, incident_id)
+    row = session.scalar(_INCIDENT_ROW, {"incident_id": incident_id})
     if row is None:
         raise LookupError(f"there is no incident {incident_id}")
     return row
