@@ -23,7 +23,13 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
 from sqlalchemy.orm import Session
 
-from custom_components.nemotron_security.broadcasters import HISTORY, Broadcaster, PartState, PipelineStatus
+from custom_components.nemotron_security.broadcasters import (
+    HISTORY,
+    SHORT_HISTORY,
+    Broadcaster,
+    PartState,
+    PipelineStatus,
+)
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
     CONF_SOURCE,
@@ -774,6 +780,28 @@ class TestReplay:
         assert result == {"seq": runtime.events.seq, "run": runtime.events.run, "complete": False}
         replayed = [(await receive_event(client))["data"]["id"] for _ in range(2)]
         assert replayed == [incident.id for incident in incidents]
+
+    async def test_many_detections_push_no_incident_out(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        start = runtime.events.seq
+        see_person(runtime)
+        await until(lambda: runtime.events.seq == start + 2)
+        (detection,) = await runtime.store.async_detections((await runtime.store.async_incidents())[0].id)
+        for _ in range(HISTORY):
+            runtime.events.broadcast_detection(detection)
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, since=start, types=["new_event", "event_updated"])
+        assert result["complete"]
+        assert (await receive_event(client))["seq"] == start + 1
+        await nothing_waits(client)
+        # Whoever wants all is told that something is missing; no replay takes the place of what is kept.
+        everything = await hass_ws_client()
+        result = await subscribe(everything, EVENTS, since=start, replay=10)
+        assert not result["complete"]
+        received = [(await receive_event(everything))["seq"] - start for _ in range(1 + SHORT_HISTORY)]
+        assert received == [1, *range(3 + HISTORY - SHORT_HISTORY, 3 + HISTORY)]
+        await nothing_waits(everything)
 
     async def test_since_another_run(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()

@@ -6,11 +6,13 @@ clock was set back; the run's own name tells runs apart whatever the clock says.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from heapq import merge
 import logging
+from operator import attrgetter
 from secrets import token_hex
 import time
 from typing import Any, NamedTuple, Protocol
@@ -25,7 +27,9 @@ from .models import Box, CameraFigures, CameraHealth, Detection, GpuStats, Incid
 _LOGGER = logging.getLogger(__name__)
 
 HISTORY = 1024
-"""Messages the events channel keeps for `since`: as many as Home Assistant lets wait for one client for long."""
+"""Messages of each type that a channel keeps for `since`: as many as Home Assistant lets wait for a client for long."""
+SHORT_HISTORY = 512
+"""The same of a type that comes often and is out of date soon."""
 SCORES_KEPT = 4096
 """Incidents of which the events channel remembers the highest score announced."""
 
@@ -238,18 +242,40 @@ class Past(NamedTuple):
     """What a client missed."""
 
     messages: list[Message]
-    complete: bool
-    """Whether that is all of it. If not, `messages` is everything that is still kept."""
+    lacking: frozenset[MessageType] = frozenset()
+    """Types of which it is not all: `messages` has what is still kept."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether that is all of it."""
+        return not self.lacking
+
+
+class _History:
+    """The newest messages of one type: a busy type pushes no other out."""
+
+    def __init__(self, length: int, seq: int) -> None:
+        self.messages: deque[Message] = deque(maxlen=length)
+        self.reaches_to = seq
+        """All that came after this number is kept."""
+
+    def add(self, message: Message) -> None:
+        if len(self.messages) == self.messages.maxlen:
+            self.reaches_to = self.messages[0].seq
+        self.messages.append(message)
 
 
 class Broadcaster:
-    """A channel: its clients and the number of its last message."""
+    """A channel: its clients, the number of its last message, and what was said before."""
 
-    def __init__(self) -> None:
-        """Begin without clients."""
+    def __init__(self, history: Mapping[MessageType, int]) -> None:
+        """Begin without clients; keep so many messages of each type for `since`."""
         self._clients: dict[Client, None] = {}  # a set that keeps its order: first come, first served
         self._audience_listener: Callable[[], None] | None = None
         self._seq = time.time_ns() // 1_000_000
+        self._history = {type_: _History(length, self._seq) for type_, length in history.items()}
+        self.run = token_hex(4)
+        """The name of this run of Home Assistant: another after each start."""
 
     @property
     def connections(self) -> int:
@@ -279,6 +305,19 @@ class Broadcaster:
         """Whether the client listens."""
         return client in self._clients
 
+    def since(self, seq: int, run: str | None = None, types: Collection[str] | None = None) -> Past:
+        """Return what was said after the message of that number, as far as it is kept; only these types, if given.
+
+        A number of another run is none of ours. Without its run, that shows only by the number itself.
+        """
+        ours = run in (None, self.run) and seq <= self._seq
+        wanted = {type_: kept for type_, kept in self._history.items() if types is None or type_ in types}
+        missed = ((m for m in kept.messages if not ours or m.seq > seq) for kept in wanted.values())
+        return Past(
+            list(merge(*missed, key=attrgetter("seq"))),
+            frozenset(type_ for type_, kept in wanted.items() if not ours or seq < kept.reaches_to),
+        )
+
     def _audience_changed(self) -> None:
         if self._audience_listener is not None:
             self._audience_listener()
@@ -289,7 +328,9 @@ class Broadcaster:
         return self._seq
 
     def _deliver(self, message: Message) -> int:
-        """Hand a message to everybody who wants it and return to how many."""
+        """Keep a message, hand it to everybody who wants it, and return to how many."""
+        if (history := self._history.get(message.type)) is not None:
+            history.add(message)
         reached = 0
         for client in tuple(self._clients):
             try:
@@ -308,21 +349,24 @@ class Broadcaster:
 class EventBroadcaster(Broadcaster):
     """The channel `events`: incidents and detections."""
 
-    def __init__(self, *, history: int = HISTORY) -> None:
-        """Keep that many messages for `since`."""
-        super().__init__()
-        self._kept: deque[Message] = deque(maxlen=history)
+    def __init__(self, *, history: int = HISTORY, short_history: int = SHORT_HISTORY) -> None:
+        """Keep so many new and so many changed incidents for `since`, and so many detections."""
+        super().__init__(
+            {
+                MessageType.NEW_EVENT: history,
+                MessageType.EVENT_UPDATED: history,
+                MessageType.DETECTION: short_history,
+            }
+        )
         self._peaks: OrderedDict[int, int] = OrderedDict()
-        self.run = token_hex(4)
-        """The name of this run of Home Assistant: another after each start."""
 
     def broadcast_new_event(self, incident: Incident) -> int:
         """Announce an incident that has been stored; returns the number of clients reached."""
-        return self._keep_and_deliver(self._incident_message(MessageType.NEW_EVENT, self._next(), incident))
+        return self._deliver(self._incident_message(MessageType.NEW_EVENT, self._next(), incident))
 
     def broadcast_event_updated(self, incident: Incident) -> int:
         """Announce that an incident grew, was judged or ended; returns the number of clients reached."""
-        return self._keep_and_deliver(self._incident_message(MessageType.EVENT_UPDATED, self._next(), incident))
+        return self._deliver(self._incident_message(MessageType.EVENT_UPDATED, self._next(), incident))
 
     def broadcast_detection(self, detection: Detection) -> int:
         """Announce one object in one frame; returns the number of clients reached."""
@@ -335,16 +379,7 @@ class EventBroadcaster(Broadcaster):
             peak=None if detection.incident_id is None else self._peaks.get(detection.incident_id),
             reading_of=detection.track_id,
         )
-        return self._keep_and_deliver(message)
-
-    def since(self, seq: int, run: str | None = None) -> Past:
-        """Return what was said after the message of that number, as far as it is kept.
-
-        A number of another run is none of ours. Without its run, that shows only by the number itself.
-        """
-        oldest = self._kept[0].seq if self._kept else self._seq + 1
-        complete = run in (None, self.run) and oldest - 1 <= seq <= self._seq
-        return Past([message for message in self._kept if not complete or message.seq > seq], complete)
+        return self._deliver(message)
 
     def replay(self, incident: Incident, seq: int) -> Message:
         """Return a stored incident as a message for one client; the number is the channel's as the client came."""
@@ -375,17 +410,13 @@ class EventBroadcaster(Broadcaster):
             self._peaks.popitem(last=False)
         return peak
 
-    def _keep_and_deliver(self, message: Message) -> int:
-        self._kept.append(message)
-        return self._deliver(message)
-
 
 class SystemBroadcaster(Broadcaster):
     """The channel `system`: GPUs, cameras and the pipeline. It keeps the last message about each."""
 
     def __init__(self) -> None:
         """Begin with nothing known."""
-        super().__init__()
+        super().__init__({})
         self._gpus: dict[str, Message] = {}
         self._cameras: dict[str, Message] = {}
         self._camera_stats: dict[str, Message] = {}

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..runtime import NemotronSecurityConfigEntry
 
 MAXIMUM_REPLAY = 100
-EVENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value, MessageType.DETECTION.value]
+INCIDENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value]
+EVENT_TYPES = [*INCIDENT_TYPES, MessageType.DETECTION.value]
 SYSTEM_TYPES = [
     MessageType.GPU_STATS.value,
     MessageType.CAMERA_STATUS.value,
@@ -46,7 +47,7 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     """Subscribe to incidents and detections.
 
     With `since`, what was said after that number (of that `run`) comes first. `replay` newest incidents come first if
-    there is no `since`, or if it lies too far back.
+    there is no `since`, or if it lies too far back for all that was said of incidents.
     """
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
@@ -54,9 +55,9 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     if (subscription := _async_open(hass, connection, msg, entry, events)) is None:
         return
     seq = events.seq
-    past = events.since(msg["since"], msg.get("run")) if "since" in msg else Past([], complete=True)
+    past = events.since(msg["since"], msg.get("run"), msg.get("types")) if "since" in msg else Past([])
     messages = past.messages
-    if msg["replay"] and not ("since" in msg and past.complete):
+    if msg["replay"] and ("since" not in msg or not past.lacking.isdisjoint(INCIDENT_TYPES)):
         try:
             with reading():
                 incidents = await _async_newest(hass, connection, msg, entry)
