@@ -86,7 +86,7 @@ class Connection:
         self.timers.append(Timer(action))
         return self.timers[-1]
 
-    def may_read(self, user: str, camera_id: str) -> bool:
+    def may_hear(self, user: str, camera_id: str) -> bool:
         return camera_id not in self.hidden
 
     def read(self) -> list[dict[str, Any]]:

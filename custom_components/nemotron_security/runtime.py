@@ -58,6 +58,7 @@ from .lasting import Lasting
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
+from .permissions import async_permissions
 from .store import Store
 from .vision.messages import (
     CameraState,
@@ -99,6 +100,7 @@ class Runtime:
         self.store = store
         self.issues = Issues(hass)
         self.events, self.system = async_channels(hass)
+        self._permissions = async_permissions(hass)
         self._workers = _workers(entry)
         self.executor = WorkerPool(self._handle_report, workers=self._workers, python=python)
         self.cameras: dict[str, CameraCoordinator] = {}
@@ -259,13 +261,12 @@ class Runtime:
 
     async def async_sync_cameras(self) -> None:
         """Start, change and stop cameras so that they are those of the entry's subentries."""
+        for camera_id in self._settings.keys() - self._wanted_cameras().keys():
+            self._permissions.async_camera_removed(camera_id)  # at once: its entities go next
         async with self._changing:  # else a change overtakes an earlier one, and that has the last word
             if self._stopping is not None:
                 return
-            wanted = {
-                subentry.subentry_id: CameraSettings.of(subentry)
-                for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
-            }
+            wanted = self._wanted_cameras()
             for camera_id in self._settings.keys() - wanted.keys():
                 await self._async_remove_camera(camera_id)
             for camera_id, settings in wanted.items():
@@ -273,6 +274,10 @@ class Runtime:
                     self._add_camera(settings)
                 elif settings != self._settings[camera_id]:
                     await self._async_change_camera(settings)
+
+    def _wanted_cameras(self) -> dict[str, CameraSettings]:
+        subentries = self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
+        return {subentry.subentry_id: CameraSettings.of(subentry) for subentry in subentries}
 
     def _add_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
@@ -312,15 +317,15 @@ class Runtime:
         self.cameras[camera_id].async_settings_changed()
 
     async def _async_remove_camera(self, camera_id: str) -> None:
-        del self._settings[camera_id]
+        feed = self._feeds.pop(camera_id)
+        del self._settings[camera_id], self.cameras[camera_id]
         self.outside.async_forget(camera_id)
-        await self._feeds.pop(camera_id).async_stop()
-        self.executor.remove_camera(camera_id)
-        self.incidents.camera_removed(camera_id)
-        self.health.async_forget_camera(camera_id)
-        del self.cameras[camera_id]
         self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
         self.system.forget_camera(camera_id)
+        self.incidents.camera_removed(camera_id)
+        await feed.async_stop()
+        self.executor.remove_camera(camera_id)
+        self.health.async_forget_camera(camera_id)
         self.issues.async_clear(camera_id)
 
     def _load_detector(self) -> None:

@@ -119,7 +119,7 @@ class Subscription:
         self._message_id = message_id
         self._channel = channel
         self._user = connection.user
-        self._may_read = permissions.may_read
+        self._may_hear = permissions.may_hear
         self._passes = None if wanted == MessageFilter() else wanted.passes
         self._queued = queued(connection)
         self._past: deque[Message] = deque()
@@ -146,7 +146,7 @@ class Subscription:
         """Say whether the user chose the message and may have it; asked for each, because policies change."""
         if self._passes is not None and not self._passes(message):
             return False
-        return message.camera_id is None or self._may_read(self._user, message.camera_id)
+        return message.camera_id is None or self._may_hear(self._user, message.camera_id)
 
     def send(self, message: Message) -> None:
         """Hand the message to Home Assistant, which queues it for the connection, or let it wait; never blocks."""
