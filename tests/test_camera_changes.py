@@ -1,8 +1,10 @@
 """What clients hear of cameras that come and go, with everything set up as Home Assistant does it."""
 
 import time
+from types import MappingProxyType
 from typing import Any
 
+from homeassistant.config_entries import ConfigSubentry
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
@@ -120,4 +122,44 @@ async def test_last_words_are_for_nobody_else(
     if policy:
         assert (await receive_event(client))["data"]["camera_id"] != CAMERA
     await remove(hass, entry)
+    await nothing_waits(client)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "policy", [POLICIES["read_only"], {"entities": {"entity_ids": {"camera.garden": {"read": True}}}}]
+)
+async def test_camera_that_is_added(
+    hass: HomeAssistant,
+    silent_worker: None,
+    hass_read_only_user: MockUser,
+    hass_read_only_access_token: str,
+    hass_ws_client: WebSocketGenerator,
+    policy: dict[str, Any],
+    source: str,
+) -> None:
+    """A user who is no administrator hears of a camera that comes, of what it sees, and of its end."""
+    entry = await async_set_up(hass, make_entry())
+    hass_read_only_user.mock_policy(policy)
+    client = await hass_ws_client(access_token=hass_read_only_access_token)
+    await subscribe(client, EVENTS, types=["new_event", "event_updated"])
+    await subscribe(client, SYSTEM, types=["camera_status"])
+    garden = ConfigSubentry(
+        data=MappingProxyType(SOURCES[source]), subentry_type="camera", title="Garden", unique_id="garden"
+    )
+    hass.config_entries.async_add_subentry(entry, garden)
+    await hass.async_block_till_done()
+    camera_id = garden.subentry_id
+    now = time.time()
+    await async_report(hass, entry, online(camera_id), frame(person(at=now), at=now, camera_id=camera_id))
+    hass.config_entries.async_remove_subentry(entry, camera_id)
+    await hass.async_block_till_done()
+    await async_settle(hass, entry)
+    messages: list[dict[str, Any]] = []
+    while not messages or messages[-1]["data"].get("ended_at") is None:
+        messages.append(await receive_event(client))
+    assert {message["data"]["camera_id"] for message in messages} == {camera_id}
+    told = [message["data"].get("status", message["type"]) for message in messages]
+    first = "offline" if source == "entity" else "unknown"  # that entity is not there, as was found already
+    assert told == [first, "online", "new_event", "unknown", "event_updated"]
     await nothing_waits(client)

@@ -1,12 +1,13 @@
 """Who may do what: a camera's messages, incidents and pictures belong to whoever may read or control its entity."""
 
+from collections.abc import Callable
 import time
 from typing import Final
 
 from homeassistant.auth.models import User
 from homeassistant.auth.permissions.const import POLICY_CONTROL, POLICY_READ
 from homeassistant.components.camera.const import DOMAIN as CAMERA_DOMAIN
-from homeassistant.core import Event, HomeAssistant, callback, split_entity_id
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback, split_entity_id
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.hass_dict import HassKey
 
@@ -30,7 +31,8 @@ class CameraPermissions:
         self._entity_ids: dict[str, list[str]] = {}
         self._removed: dict[str, tuple[float, list[str]]] = {}
         """When cameras were removed, and their entities until then."""
-        hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._forget)
+        self._listeners: list[Callable[[str], None]] = []
+        hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._handle_registry)
 
     def may_read(self, user: User, camera_id: str) -> bool:
         """Say whether the user may see what the camera sees, by the policies of this moment."""
@@ -50,6 +52,15 @@ class CameraPermissions:
         """Remember the entities of a camera whose settings are gone; Home Assistant removes them next."""
         if entity_ids := self._entities_of(camera_id):
             self._removed[camera_id] = time.monotonic(), entity_ids
+
+    @callback
+    def async_on_registered(self, listener: Callable[[str], None]) -> CALLBACK_TYPE:
+        """Call the listener with the id of each camera whose `camera` entity is registered; returns what ends that.
+
+        Before that, nobody but administrators may read of a new camera.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     def _entities_of(self, camera_id: str) -> list[str]:
         if (entity_ids := self._entity_ids.get(camera_id)) is None:
@@ -75,8 +86,14 @@ class CameraPermissions:
         return cameras or entity_ids
 
     @callback
-    def _forget(self, _event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+    def _handle_registry(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
         self._entity_ids.clear()
+        if event.data["action"] != "create":
+            return
+        entity = er.async_get(self._hass).async_get(event.data["entity_id"])
+        if entity and (entity.domain, entity.platform) == (CAMERA_DOMAIN, DOMAIN) and entity.config_subentry_id:
+            for listener in list(self._listeners):
+                listener(entity.config_subentry_id)
 
 
 def _holds(user: User, entity_ids: list[str], policy: str) -> bool:

@@ -189,6 +189,7 @@ class Runtime:
             {"house": (self.house.restore, self.house.as_data), "calls": (self.budget.restore, self.budget.as_data)}
         )
         self._entry.async_on_unload(self.house.async_start())
+        self._entry.async_on_unload(self._permissions.async_on_registered(self._handle_registered))
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
@@ -291,6 +292,12 @@ class Runtime:
         self._feeds[camera_id].async_start(settings)
         for add in self._adders:
             add(camera)
+
+    @callback
+    def _handle_registered(self, camera_id: str) -> None:
+        """Say a new camera's status again: only now others than administrators may hear it."""
+        if camera := self.cameras.get(camera_id):
+            self.system.broadcast_camera_status(camera.data.health)
 
     async def _async_change_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
