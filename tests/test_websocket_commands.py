@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
 from typing import Any
@@ -165,6 +166,8 @@ class TestList:
         ]
         review = Review(reviewed=True, feedback=Feedback.FALSE_ALARM, note="The neighbour's", at=NOON)
         await runtime.store.async_review(incidents[1].id, review)
+        for incident in incidents:
+            await runtime.store.async_save_incident(replace(incident, ended_at=incident.last_seen_at))
         return [0, *(incident.id for incident in incidents)]
 
     @pytest.mark.parametrize(
@@ -199,6 +202,13 @@ class TestList:
         answer = await admin(LIST, **options)
         assert ids(answer) == [stored[number] for number in expected]
         assert answer["result"]["next_cursor"] is None
+
+    async def test_what_goes_on_is_never_too_old(self, admin: Ask, runtime: Runtime, stored: list[int]) -> None:
+        """Something of it was seen, and stored, long before; it has not ended."""
+        going_on = await begin(runtime, minute=40)
+        assert ids(await admin(LIST, since="2026-11-23T18:00:00Z")) == [going_on.id]
+        await runtime.store.async_save_incident(replace(going_on, ended_at=going_on.last_seen_at))
+        assert ids(await admin(LIST, since="2026-11-23T18:00:00Z")) == []
 
     async def test_pages(self, admin: Ask, runtime: Runtime) -> None:
         stored = [(await begin(runtime, minute=minute)).id for minute in range(7)]

@@ -180,7 +180,7 @@ class IncidentFilter:
     minimum_peak: int | None = None
     """`peak_score` at least."""
     since: datetime | None = None
-    """It still went on then or later."""
+    """It still went on then or later, whenever something of it was seen last."""
     until: datetime | None = None
     """It began before then."""
     text: str | None = None
