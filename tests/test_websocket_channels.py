@@ -455,7 +455,7 @@ class TestWebSocketSystemChannel:
         runtime.system.broadcast_pipeline_status(PipelineStatus(store=PartState.RUNNING))
         client = await hass_ws_client()
         result = await subscribe(client, SYSTEM)
-        assert result == {"seq": runtime.system.seq}
+        assert result == {"seq": runtime.system.seq, "run": runtime.system.run, "complete": True}
         assert runtime.system.connections == 1
         present = [await receive_event(client) for _ in range(4)]
         assert [message["type"] for message in present] == [
@@ -524,17 +524,49 @@ class TestWebSocketSystemChannel:
 
     async def test_system_websocket_reconnection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()
-        await subscribe_system(client)
+        run = (await subscribe_system(client))["run"]
+        change_status(runtime, CameraStatus.ONLINE)
+        seen = await receive_event(client, "camera_status")
         await client.close()
         await left_alone(runtime.system)
-        change_status(runtime, CameraStatus.ONLINE)
-        client = await hass_ws_client()
-        await subscribe(client, SYSTEM)
-        present = [await receive_event(client, "camera_status") for _ in range(2)]
-        statuses = {message["data"]["camera_id"]: message["data"]["status"] for message in present}
-        assert statuses == {DOOR: "online", YARD: "unknown"}
+
         runtime.system.broadcast_gpu_stats(GPU_STATS)
-        assert (await receive_event(client, "gpu_stats"))["data"]["gpu_id"] == "GPU-1"
+        for status in (CameraStatus.OFFLINE, CameraStatus.ONLINE):
+            change_status(runtime, status)
+        client = await hass_ws_client()
+        result = await subscribe(client, SYSTEM, since=seen["seq"], run=run)
+        assert result == {"seq": seen["seq"] + 3, "run": run, "complete": True}
+        received = [await receive_event(client) for _ in range(6)]
+        told = [(message["type"], message["data"].get("status"), message["seq"] - seen["seq"]) for message in received]
+        assert told[:3] == [
+            ("gpu_stats", None, 1),
+            ("camera_status", "offline", 2),
+            ("camera_status", "online", 3),
+        ]
+        # Then the present state, as always.
+        assert told[3:] == [("gpu_stats", None, 3), ("camera_status", "online", 3), ("camera_status", "unknown", 3)]
+        assert [message["data"]["camera_id"] for message in received[4:]] == [DOOR, YARD]
+
+        change_status(runtime, CameraStatus.ONLINE, YARD)
+        assert (await receive_event(client))["seq"] == seen["seq"] + 4
+
+    async def test_system_websocket_reconnection_after_long(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        """What comes often pushes no camera's status out; a client is told of what is lost only where it wants it."""
+        start = runtime.system.seq
+        change_status(runtime, CameraStatus.ONLINE)
+        for _ in range(SHORT_HISTORY + 1):
+            runtime.system.broadcast_gpu_stats(GPU_STATS)
+        client = await hass_ws_client()
+        assert not (await subscribe(client, SYSTEM, since=start))["complete"]
+        assert (await receive_event(client))["seq"] == start + 1
+        client = await hass_ws_client()
+        assert (await subscribe(client, SYSTEM, since=start, types=["camera_status"]))["complete"]
+        received = [await receive_event(client) for _ in range(3)]
+        assert [message["data"]["status"] for message in received] == ["online", "online", "unknown"]
+        await nothing_waits(client)
+        assert not (await subscribe(client, SYSTEM, since=start, run="another"))["complete"]
 
     async def test_system_websocket_message_format_gpu_stats(
         self, runtime: Runtime, driver: FakeDriver, hass_ws_client: WebSocketGenerator
@@ -651,7 +683,14 @@ class TestWebSocketErrorHandling:
         for options in malformed:
             answer = await ask(client, EVENTS, **options)
             assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
-        for options in ({"since": 0}, {"labels": ["person"]}, {"cameras": []}, {"types": ["detection"]}):
+        for options in (
+            {"since": "0"},
+            {"run": ""},
+            {"replay": 1},
+            {"labels": ["person"]},
+            {"cameras": []},
+            {"types": ["detection"]},
+        ):
             answer = await ask(client, SYSTEM, **options)
             assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
         assert runtime.events.connections == runtime.system.connections == 0
@@ -1342,17 +1381,17 @@ class TestDocumentation:
     async def test_messages(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         shown = {example["event"]["type"]: example["event"] for example in examples() if "event" in example}
         client = await hass_ws_client()
-        events = (await subscribe(client, EVENTS)).keys()
+        answers = [await subscribe(client, EVENTS)]
         runtime.system.broadcast_gpu_stats(GPU_STATS)
         runtime.system.broadcast_pipeline_status(PipelineStatus())
         runtime.health.async_worker_lost()
         see_person(runtime)
         sent = {event["type"]: event for event in [await receive_event(client) for _ in range(2)]}
-        await subscribe(client, SYSTEM)
+        answers.append(await subscribe(client, SYSTEM))
         sent |= {event["type"]: event for event in [await receive_event(client) for _ in range(6)]}
         assert shown.keys() - {"event_updated"} == sent.keys()
         for type_, event in sent.items():
             assert shown[type_].keys() == event.keys()
             assert shown[type_]["data"].keys() == event["data"].keys(), type_
-        (result,) = [example["result"] for example in examples() if "complete" in (example.get("result") or {})]
-        assert result.keys() == events
+        results = [example["result"] for example in examples() if "complete" in (example.get("result") or {})]
+        assert [result.keys() for result in results] == [answer.keys() for answer in answers]

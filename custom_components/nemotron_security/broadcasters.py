@@ -414,9 +414,19 @@ class EventBroadcaster(Broadcaster):
 class SystemBroadcaster(Broadcaster):
     """The channel `system`: GPUs, cameras and the pipeline. It keeps the last message about each."""
 
-    def __init__(self) -> None:
-        """Begin with nothing known."""
-        super().__init__({})
+    def __init__(self, *, history: int = SHORT_HISTORY) -> None:
+        """Begin with nothing known; keep so many messages of each type for `since`."""
+        super().__init__(
+            dict.fromkeys(
+                (
+                    MessageType.GPU_STATS,
+                    MessageType.CAMERA_STATUS,
+                    MessageType.CAMERA_STATS,
+                    MessageType.PIPELINE_STATUS,
+                ),
+                history,
+            )
+        )
         self._gpus: dict[str, Message] = {}
         self._cameras: dict[str, Message] = {}
         self._camera_stats: dict[str, Message] = {}

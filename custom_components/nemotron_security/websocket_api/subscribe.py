@@ -55,7 +55,7 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     if (subscription := _async_open(hass, connection, msg, entry, events)) is None:
         return
     seq = events.seq
-    past = events.since(msg["since"], msg.get("run"), msg.get("types")) if "since" in msg else Past([])
+    past = _past(msg, events)
     messages = past.messages
     if msg["replay"] and ("since" not in msg or not past.lacking.isdisjoint(INCIDENT_TYPES)):
         try:
@@ -76,16 +76,23 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
         vol.Required("type"): f"{DOMAIN}/system/subscribe",
         vol.Optional("cameras"): list_of(NAME),
         vol.Optional("types"): list_of(vol.In(SYSTEM_TYPES)),
+        vol.Optional("since"): integer(),
+        vol.Optional("run"): NAME,
     }
 )
 @callback
 def async_subscribe_system(hass: HomeAssistant, connection: ActiveConnection, msg: dict[str, Any]) -> None:
-    """Subscribe to GPUs, cameras and the pipeline; the last message about each comes first."""
+    """Subscribe to GPUs, cameras and the pipeline; the last message about each comes.
+
+    With `since`, what was said after that number (of that `run`) comes before it.
+    """
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
     system = entry.runtime_data.system
     if subscription := _async_open(hass, connection, msg, entry, system):
-        subscription.start(system.present(), {"seq": system.seq})
+        past = _past(msg, system)
+        result = {"seq": system.seq, "run": system.run, "complete": past.complete}
+        subscription.start([*past.messages, *system.present()], result)
 
 
 @callback
@@ -112,6 +119,11 @@ def _async_open(
     subscription = Subscription(connection, msg["id"], channel, permissions, wanted)
     subscription.open()
     return subscription
+
+
+def _past(msg: dict[str, Any], channel: Broadcaster) -> Past:
+    """Return what the command asks for with `since`."""
+    return channel.since(msg["since"], msg.get("run"), msg.get("types")) if "since" in msg else Past([])
 
 
 def _chosen(msg: dict[str, Any], option: str) -> frozenset[str] | None:
