@@ -29,6 +29,7 @@ from custom_components.nemotron_security.broadcasters import (
     Broadcaster,
     PartState,
     PipelineStatus,
+    missed,
 )
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
@@ -899,8 +900,10 @@ class TestReplay:
             runtime.events.broadcast_event_updated(replace(INCIDENT, id=number))
         go_on.set()
         seq = (await receive(client))["result"]["seq"]
+        told = await receive_event(client)
+        assert (told["type"], told["data"], told["seq"]) == ("missed", {"since": seq}, seq)
         received = [(await receive_event(client))["seq"] - seq for _ in range(MAXIMUM_WAITING)]
-        assert received == list(range(11, MAXIMUM_WAITING + 11))  # the gap shows that the oldest are missing
+        assert received == list(range(11, MAXIMUM_WAITING + 11))
         await nothing_waits(client)
 
     async def test_client_leaves_during_replay(
@@ -1149,10 +1152,14 @@ class TestBackPressure:
         assert most == MAXIMUM_BACKLOG
 
         transport.resume_reading()
-        told = [(await receive_event(stalled))["seq"] - start]
-        while told[-1] < received[-1]:
-            told.append((await receive_event(stalled))["seq"] - start)
+        messages = [await receive_event(stalled)]
+        while messages[-1]["seq"] - start < received[-1]:
+            messages.append(await receive_event(stalled))
+        (notice,) = [message for message in messages if message["type"] == "missed"]
+        messages.remove(notice)
+        told = [message["seq"] - start for message in messages]
         assert told == sorted(set(told))
+        assert notice["data"]["since"] - start == told[-MAXIMUM_WAITING - 1]
         assert told[-MAXIMUM_WAITING:] == received[-MAXIMUM_WAITING:]
         assert len(told) < len(received) - MAX_PENDING_MSG  # else it was not stalled enough to prove anything
         runtime.events.broadcast_event_updated(INCIDENT)
@@ -1380,6 +1387,7 @@ class TestDocumentation:
 
     async def test_messages(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         shown = {example["event"]["type"]: example["event"] for example in examples() if "event" in example}
+        assert shown.pop("missed").keys() == json.loads(missed(1).envelope).keys()
         client = await hass_ws_client()
         answers = [await subscribe(client, EVENTS)]
         runtime.system.broadcast_gpu_stats(GPU_STATS)

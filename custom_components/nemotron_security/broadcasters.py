@@ -44,6 +44,8 @@ class MessageType(StrEnum):
     CAMERA_STATUS = "camera_status"
     CAMERA_STATS = "camera_stats"
     PIPELINE_STATUS = "pipeline_status"
+    MISSED = "missed"
+    """For one client that read too slowly: something was dropped."""
 
 
 class PartState(StrEnum):
@@ -215,7 +217,7 @@ class Message:
     peak: int | None = None
     """The highest score announced of its incident so far; null while nobody has judged it."""
     reading_of: int | str | None = None
-    """What it is one of many readings of (a track, a GPU): the next makes it out of date."""
+    """What it is one of many readings of (a track, a GPU, a camera): the next of its type makes it out of date."""
     envelope: bytes = field(init=False)
     """The whole message's JSON, as every client gets it."""
 
@@ -223,6 +225,11 @@ class Message:
         """Put the payload into its envelope."""
         envelope = b'{"type":"%b","data":%b,"seq":%d}' % (self.type.encode(), self.data, self.seq)
         object.__setattr__(self, "envelope", envelope)
+
+
+def missed(dropped: int) -> Message:
+    """Return what tells a client that this message, and perhaps later ones, were dropped: `since` brings them."""
+    return Message(type=MessageType.MISSED, seq=dropped - 1, data=json_bytes({"since": dropped - 1}))
 
 
 class Client(Protocol):
@@ -449,6 +456,7 @@ class SystemBroadcaster(Broadcaster):
             seq=self._next(),
             data=json_bytes(camera_status_payload(health)),
             camera_id=health.camera_id,
+            reading_of=health.camera_id,
         )
         return self._deliver(message)
 
@@ -466,7 +474,10 @@ class SystemBroadcaster(Broadcaster):
     def broadcast_pipeline_status(self, status: PipelineStatus) -> int:
         """Announce how the pipeline does; returns the number of clients reached."""
         message = self._pipeline = Message(
-            type=MessageType.PIPELINE_STATUS, seq=self._next(), data=json_bytes(pipeline_status_payload(status))
+            type=MessageType.PIPELINE_STATUS,
+            seq=self._next(),
+            data=json_bytes(pipeline_status_payload(status)),
+            reading_of="",
         )
         return self._deliver(message)
 

@@ -44,6 +44,12 @@ function connect() {
     },
     event({ id, event }) {
       where[id].since = event.seq;
+      if (event.type === "missed") {
+        console.log("too slow: coming back for what we missed");
+        socket.onmessage = null;
+        socket.close();
+        return;
+      }
       show(event);
     },
   };

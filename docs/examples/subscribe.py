@@ -27,6 +27,10 @@ class NotYetError(Exception):
     """The integration is not running, for now."""
 
 
+class MissedError(Exception):
+    """We read too slowly; `since` brings what we missed."""
+
+
 class Listener:
     """Listens to both channels, and remembers where it was when the connection is lost."""
 
@@ -61,6 +65,8 @@ class Listener:
         if message["type"] == "event":
             event = message["event"]
             since["since"] = event["seq"]
+            if event["type"] == "missed":
+                raise MissedError("too slow: coming back for what we missed")
             show(event["type"], event["data"])
         elif not message["success"]:
             error = message["error"]
@@ -97,7 +103,7 @@ async def main() -> None:
     while True:
         try:
             await listener.listen()
-        except (aiohttp.ClientError, aiohttp.WSMessageTypeError, NotYetError) as error:
+        except (aiohttp.ClientError, aiohttp.WSMessageTypeError, NotYetError, MissedError) as error:
             print(error, flush=True)
         print("not connected", flush=True)
         await asyncio.sleep(2)
