@@ -147,6 +147,7 @@ def error(answer: dict[str, Any]) -> tuple[str, str | None]:
 
 NO_INCIDENT = ("not_found", "incident_not_found")
 NO_CAMERA = ("not_found", "camera_not_found")
+NOT_THEIRS = ("unauthorized", "review_not_allowed")
 
 
 # --- list ------------------------------------------------------------------------------------------------------------
@@ -464,12 +465,12 @@ class TestReview:
     ) -> None:
         at_door, in_yard = await begin(runtime, DOOR), await begin(runtime, YARD)
         # Read-only: seen, but not theirs to judge.
-        assert error(await other(REVIEW, incident_id=at_door.id))[0] == "unauthorized"
+        assert error(await other(REVIEW, incident_id=at_door.id)) == NOT_THEIRS
         assert (await runtime.store.async_incident(at_door.id)) == at_door
         # Control of one camera is no control of another.
         allow(camera__front_door=READ | CONTROL, camera__camera_1=READ)
         assert (await other(REVIEW, incident_id=at_door.id))["success"]
-        assert error(await other(REVIEW, incident_id=in_yard.id))[0] == "unauthorized"
+        assert error(await other(REVIEW, incident_id=in_yard.id)) == NOT_THEIRS
         # Who may not read learns nothing.
         allow(camera__front_door=READ | CONTROL, camera__camera_1=CONTROL)
         refused, absent = await other(REVIEW, incident_id=in_yard.id), await other(REVIEW, incident_id=999)

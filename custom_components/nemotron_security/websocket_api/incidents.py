@@ -5,8 +5,9 @@ import re
 from typing import Any
 
 from homeassistant.auth.models import User
-from homeassistant.components.websocket_api import ActiveConnection, async_response, websocket_command
+from homeassistant.components.websocket_api import ERR_UNAUTHORIZED, ActiveConnection, async_response, websocket_command
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import Unauthorized
 from homeassistant.helpers.json import json_bytes, json_fragment
 from homeassistant.util import dt as dt_util
 import probatio as vol
@@ -180,6 +181,14 @@ async def async_review_incident(hass: HomeAssistant, connection: ActiveConnectio
         )
     except LookupError:
         async_refuse_incident(connection, msg)
+    except Unauthorized:  # which Home Assistant would answer without saying what for
+        connection.send_error(
+            msg["id"],
+            ERR_UNAUTHORIZED,
+            "You may see this camera, but not control it",
+            translation_domain=DOMAIN,
+            translation_key="review_not_allowed",
+        )
     else:
         connection.send_result(msg["id"], event_payload(incident))
 
