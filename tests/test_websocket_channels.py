@@ -740,6 +740,43 @@ class TestWebSocketErrorHandling:
         await subscribe(client, EVENTS)
         assert runtime.events.connections == 1
 
+    @pytest.mark.parametrize("waits", [False, True], ids=["at once", "what waited"])
+    async def test_client_that_fails_is_told(
+        self,
+        runtime: Runtime,
+        hass_ws_client: WebSocketGenerator,
+        monkeypatch: pytest.MonkeyPatch,
+        waits: bool,  # noqa: FBT001
+    ) -> None:
+        """It is still connected, and would hear nothing for ever."""
+        good, bad = await hass_ws_client(), await hass_ws_client()
+        await subscribe(good, EVENTS)
+        await subscribe(bad, EVENTS)
+        subscription = list(runtime.events._clients)[-1]
+        assert isinstance(subscription, Subscription)
+
+        def fail(*_args: Any, **_options: Any) -> None:
+            raise ValueError
+
+        monkeypatch.setattr(subscription, "_hand_over", fail)
+        if waits:
+            monkeypatch.setattr(subscription, "_queued", [None] * MAXIMUM_BACKLOG)
+        runtime.events.broadcast_event_updated(INCIDENT)
+        subscription._queued = []
+        assert (await receive_event(good))["type"] == "event_updated"
+        ended = await receive(bad)
+        assert (ended["type"], ended["id"], ended["success"]) == ("result", 1, False)
+        assert (ended["error"]["code"], ended["error"]["translation_domain"], ended["error"]["translation_key"]) == (
+            "unknown_error",
+            DOMAIN,
+            "subscription_ended",
+        )
+        assert runtime.events.connections == 1
+        await subscribe(bad, EVENTS)
+        runtime.events.broadcast_event_updated(INCIDENT)
+        assert (await receive_event(bad))["type"] == "event_updated"
+        await nothing_waits(bad)
+
     async def test_store_fails_at_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()
         await runtime.incidents.async_stop()

@@ -83,6 +83,7 @@ class Connection:
         """Cameras that the user may not read."""
         self.subscriptions: dict[int, Callable[[], None]] = {}
         self.results: list[Any] = []
+        self.errors: list[tuple[int, str, str]] = []
         self._message_queue: deque[bytes] = deque()
         self.send_message = self._send_message
         self.most_queued = 0
@@ -98,6 +99,11 @@ class Connection:
 
     def send_result(self, message_id: int, result: Any) -> None:
         self.results.append(result)
+
+    def send_error(self, message_id: int, code: str, message: str, **translation: str) -> None:
+        self._send_message(b"")  # or fails like everything else
+        self._message_queue.pop()
+        self.errors.append((message_id, code, translation["translation_key"]))
 
     def call_later(self, delay: float, action: Callable[[], None]) -> Timer:
         assert delay > 0
@@ -382,6 +388,7 @@ class TestSlowClient:
         assert timer.cancelled
         assert connection.subscriptions == {}
         assert len(connection.read_all()) == MAXIMUM_BACKLOG
+        assert connection.errors == [(7, "unknown_error", "subscription_ended")]
 
 
 class TestPast:

@@ -18,7 +18,8 @@ const commands = [
 const where = { 1: {}, 2: {} };
 
 // While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
-const NOT_YET = ["unknown_command", "not_found"];
+// The last one ends a subscription that failed.
+const NOT_YET = ["unknown_command", "not_found", "unknown_error"];
 
 function connect() {
   const socket = new WebSocket(`${url.replace(/^http/, "ws").replace(/\/$/, "")}/api/websocket`);

@@ -20,7 +20,8 @@ COMMANDS = {
 }
 
 # While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
-NOT_YET = ("unknown_command", "not_found")
+# The last one ends a subscription that failed.
+NOT_YET = ("unknown_command", "not_found", "unknown_error")
 
 
 class NotYetError(Exception):

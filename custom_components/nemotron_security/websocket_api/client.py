@@ -7,16 +7,18 @@ bounded, while the connection has a backlog. Nothing here awaits: no client dela
 from asyncio import TimerHandle
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sized
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 import logging
 from typing import Any
 
-from homeassistant.components.websocket_api import ActiveConnection
+from homeassistant.components.websocket_api import ERR_UNKNOWN_ERROR, ActiveConnection
 from homeassistant.components.websocket_api.messages import construct_event_message
 from homeassistant.core import callback
 
 from ..broadcasters import Broadcaster, Message, MessageType, missed
+from ..const import DOMAIN
 from ..permissions import CameraPermissions
 
 _LOGGER = logging.getLogger(__name__)
@@ -145,10 +147,23 @@ class Subscription:
         self._connection.subscriptions[self._message_id] = self._close
 
     @callback
-    def abandon(self) -> None:
-        """Listen no more, and let nothing wait: the command or the client failed."""
+    def withdraw(self) -> None:
+        """Listen no more, and let nothing wait: the command failed, and its client is told so by its answer."""
         self._connection.subscriptions.pop(self._message_id, None)
         self._close()
+
+    @callback
+    def abandon(self) -> None:
+        """Listen no more, and say so: else a client that is still there would wait for ever."""
+        self.withdraw()
+        with suppress(Exception):  # most likely the connection is gone
+            self._connection.send_error(
+                self._message_id,
+                ERR_UNKNOWN_ERROR,
+                "The subscription failed and has ended",
+                translation_domain=DOMAIN,
+                translation_key="subscription_ended",
+            )
 
     def wants(self, message: Message) -> bool:
         """Say whether the user chose the message and may have it; asked for each, because policies change."""

@@ -62,7 +62,7 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
             with reading():
                 incidents = await _async_newest(hass, connection, msg, entry)
         except BaseException:  # whatever it is, nobody would listen to a subscription that was refused
-            subscription.abandon()
+            subscription.withdraw()
             raise
         messages = [events.replay(incident, seq) for incident in reversed(incidents)]
     if events.is_connected(subscription):
