@@ -97,7 +97,14 @@ def allow(hass_read_only_user: MockUser) -> Callable[..., None]:
 
 
 async def begin(
-    runtime: Runtime, camera_id: str = DOOR, *, minute: int = 0, score: int = 40, label: str = "person", **words: str
+    runtime: Runtime,
+    camera_id: str = DOOR,
+    *,
+    minute: int = 0,
+    score: int = 40,
+    label: str = "person",
+    trigger: str | None = None,
+    **words: str,
 ) -> Incident:
     """Store an incident of a minute, so many minutes after noon."""
     at = NOON + timedelta(minutes=minute)
@@ -113,7 +120,9 @@ async def begin(
     )
     texts = {"title": f"A {label}", "summary": "Somebody came.", "reasoning": None} | words
     assessment = Assessment(analyzer="rules", risk_score=score, created_at=at, **texts)  # type: ignore[arg-type]
-    return await runtime.store.async_start_incident(camera_id, [track], started_at=at, assessment=assessment)
+    return await runtime.store.async_start_incident(
+        camera_id, [track], started_at=at, assessment=assessment, trigger=trigger
+    )
 
 
 async def add_picture(runtime: Runtime, incident: Incident) -> int:
@@ -203,6 +212,13 @@ class TestList:
         answer = await admin(LIST, **options)
         assert ids(answer) == [stored[number] for number in expected]
         assert answer["result"]["next_cursor"] is None
+
+    async def test_text_in_zones_and_trigger(self, admin: Ask, runtime: Runtime, stored: list[int]) -> None:
+        in_zone = await begin(runtime, minute=40)
+        await runtime.store.async_save_incident(replace(in_zone, zones=("Rose bed", "Gate")))
+        of_bell = await begin(runtime, minute=50, trigger="Doorbell pressed")
+        for text, found in (("rose GATE", [in_zone]), ("bell", [of_bell]), ("bell gate", [])):
+            assert ids(await admin(LIST, text=text)) == [incident.id for incident in found]
 
     async def test_what_goes_on_is_never_too_old(self, admin: Ask, runtime: Runtime, stored: list[int]) -> None:
         """Something of it was seen, and stored, long before; it has not ended."""

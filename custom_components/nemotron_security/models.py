@@ -184,7 +184,8 @@ class IncidentFilter:
     until: datetime | None = None
     """It began before then."""
     text: str | None = None
-    """Each word occurs in title, summary, reasoning, note or labels: in any order and case, also within a word."""
+    """Each word occurs in title, summary, reasoning, note, trigger, zones or labels: in any order and case, also within
+    a word."""
     reviewed: bool | None = None
     feedback: Feedback | None = None
 
