@@ -277,7 +277,8 @@ class Broadcaster:
 
     def __init__(self, history: Mapping[MessageType, int]) -> None:
         """Begin without clients; keep so many messages of each type for `since`."""
-        self._clients: dict[Client, None] = {}  # a set that keeps its order: first come, first served
+        self._clients: dict[Client, Collection[str] | None] = {}
+        """In the order in which they came, with the types of message that each chose; null for all."""
         self._audience_listener: Callable[[], None] | None = None
         self._seq = time.time_ns() // 1_000_000
         self._history = {type_: _History(length, self._seq) for type_, length in history.items()}
@@ -294,9 +295,16 @@ class Broadcaster:
         """The number of the last message."""
         return self._seq
 
-    def connect(self, client: Client) -> None:
-        """Send the client what happens from now on; once, however often it connects."""
-        self._clients[client] = None
+    def audience(self, type_: MessageType) -> int:
+        """Return how many clients chose messages of this type, or did not choose."""
+        return sum(types is None or type_ in types for types in self._clients.values())
+
+    def connect(self, client: Client, types: Collection[str] | None = None) -> None:
+        """Send the client what happens from now on; once, however often it connects.
+
+        The types are those that it wants at all: its own filter says the rest.
+        """
+        self._clients[client] = types
         self._audience_changed()
 
     def disconnect(self, client: Client) -> None:

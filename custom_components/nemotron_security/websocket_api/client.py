@@ -130,6 +130,7 @@ class Subscription:
         self._channel = channel
         self._user = connection.user
         self._may_hear = permissions.may_hear
+        self._types = wanted.types
         self._passes = None if wanted == MessageFilter() else wanted.passes
         self._queued = queued(connection)
         self._past: deque[Message] = deque()
@@ -143,7 +144,7 @@ class Subscription:
     @callback
     def open(self) -> None:
         """Listen from now on, until the client unsubscribes or disconnects."""
-        self._channel.connect(self)
+        self._channel.connect(self, self._types)
         self._connection.subscriptions[self._message_id] = self._close
 
     @callback
