@@ -1302,6 +1302,30 @@ class TestPermissions:
         assert {(await receive_event(client))["data"]["camera_id"] for _ in range(2)} == {YARD}
         await nothing_waits(client)
 
+    async def test_read_only_user_hears_the_whole_system(
+        self,
+        runtime: Runtime,
+        cameras: dict[str, str],
+        restricted_client: MockHAClientWebSocket,
+    ) -> None:
+        """A user of Home Assistant's own read-only group, whose policy nobody changed."""
+        await subscribe_system(restricted_client)
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        change_status(runtime, CameraStatus.ONLINE)
+        runtime.health.async_worker_lost()
+        runtime.announcer.pipeline_status(store=PartState.FAILED)
+        received = [await receive_event(restricted_client) for _ in range(5)]
+        assert [message["type"] for message in received] == [
+            "gpu_stats",
+            "camera_status",
+            "camera_stats",
+            "camera_stats",
+            "pipeline_status",
+        ]
+        assert received[1]["data"]["camera_id"] == DOOR
+        assert [message["data"]["camera_id"] for message in received[2:4]] == [DOOR, YARD]
+        await nothing_waits(restricted_client)
+
     async def test_policy_changes(
         self,
         runtime: Runtime,
