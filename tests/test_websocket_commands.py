@@ -466,6 +466,15 @@ class TestReview:
     async def test_invalid_options(self, admin: Ask, options: dict[str, Any]) -> None:
         assert error(await admin(REVIEW, incident_id=1, **options))[0] == "invalid_format"
 
+    @pytest.mark.parametrize("feedback", ["false_alarm", "serious"])
+    async def test_feedback_of_nobody_who_looked(self, admin: Ask, runtime: Runtime, feedback: str) -> None:
+        incident = await begin(runtime)
+        answer = await admin(REVIEW, incident_id=incident.id, reviewed=False, feedback=feedback)
+        assert error(answer) == ("invalid_format", "review_contradictory")
+        assert await runtime.store.async_incident(incident.id) == incident
+        assert await runtime.store.async_harmless_places() == []
+        assert (await admin(REVIEW, incident_id=incident.id, reviewed=False, note="Look later."))["success"]
+
     async def test_text_that_no_database_keeps(self, admin: Ask, runtime: Runtime) -> None:
         incident = await begin(runtime)
         assert (await admin(REVIEW, incident_id=incident.id, note="a\0b"))["result"]["note"] == "a?b"

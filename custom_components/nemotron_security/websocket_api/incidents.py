@@ -5,9 +5,15 @@ import re
 from typing import Any
 
 from homeassistant.auth.models import User
-from homeassistant.components.websocket_api import ERR_UNAUTHORIZED, ActiveConnection, async_response, websocket_command
+from homeassistant.components.websocket_api import (
+    ERR_INVALID_FORMAT,
+    ERR_UNAUTHORIZED,
+    ActiveConnection,
+    async_response,
+    websocket_command,
+)
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import Unauthorized
+from homeassistant.exceptions import ServiceValidationError, Unauthorized
 from homeassistant.helpers.json import json_bytes, json_fragment
 from homeassistant.util import dt as dt_util
 import probatio as vol
@@ -181,6 +187,14 @@ async def async_review_incident(hass: HomeAssistant, connection: ActiveConnectio
         )
     except LookupError:
         async_refuse_incident(connection, msg)
+    except ServiceValidationError as err:
+        connection.send_error(
+            msg["id"],
+            ERR_INVALID_FORMAT,
+            str(err),
+            translation_domain=err.translation_domain,
+            translation_key=err.translation_key,
+        )
     except Unauthorized:  # which Home Assistant would answer without saying what for
         connection.send_error(
             msg["id"],
