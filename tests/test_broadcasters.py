@@ -13,8 +13,6 @@ from custom_components.nemotron_security.broadcasters import (
     EventBroadcaster,
     Message,
     MessageType,
-    PartState,
-    PipelineStatus,
     SystemBroadcaster,
 )
 from custom_components.nemotron_security.models import (
@@ -28,6 +26,7 @@ from custom_components.nemotron_security.models import (
     Problem,
     RiskLevel,
 )
+from custom_components.nemotron_security.payloads import PartState, PipelineStatus
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -40,7 +40,7 @@ LAYERS: tuple[set[str], ...] = (
     {"http_api", "reviews", "services", "websocket_api", "zone_editor"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
     | {"environments", "gpu_entities", "gpus", "outside", "zone_entities"},
-    {"broadcasters", "permissions"},
+    {"broadcasters", "payloads", "permissions"},
     {"incidents", "incident_jobs", "analysis"},
     {"store", "gpu", "detection", "episodes", "quality", "zones", "zone_picture"},
     {"checks", "vision", "models", "const", "zone_checks"},

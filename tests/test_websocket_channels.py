@@ -23,14 +23,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
 from sqlalchemy.orm import Session
 
-from custom_components.nemotron_security.broadcasters import (
-    HISTORY,
-    SHORT_HISTORY,
-    Broadcaster,
-    PartState,
-    PipelineStatus,
-    missed,
-)
+from custom_components.nemotron_security.broadcasters import HISTORY, SHORT_HISTORY, Broadcaster, missed
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
     CONF_SOURCE,
@@ -49,6 +42,7 @@ from custom_components.nemotron_security.models import (
     IncidentFilter,
     Track,
 )
+from custom_components.nemotron_security.payloads import PartState, PipelineStatus
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store, StoreError, queries
 from custom_components.nemotron_security.vision.messages import (

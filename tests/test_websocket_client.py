@@ -19,7 +19,6 @@ from custom_components.nemotron_security.broadcasters import (
     EventBroadcaster,
     Message,
     MessageType,
-    PipelineStatus,
     SystemBroadcaster,
 )
 from custom_components.nemotron_security.models import (
@@ -30,6 +29,7 @@ from custom_components.nemotron_security.models import (
     Detection,
     Incident,
 )
+from custom_components.nemotron_security.payloads import PipelineStatus
 from custom_components.nemotron_security.permissions import CameraPermissions
 from custom_components.nemotron_security.websocket_api.client import (
     MAXIMUM_BACKLOG,

@@ -26,7 +26,7 @@ from .analysis.keyframes import LARGEST_SIDE
 from .analysis.nemotron import NemotronAnalyzer
 from .analysis.probe import ModelProblem
 from .announcer import Announcer
-from .broadcasters import PartState, async_channels
+from .broadcasters import async_channels
 from .const import (
     ANALYZER_AI_TASK,
     ANALYZER_NEMOTRON,
@@ -58,6 +58,7 @@ from .lasting import Lasting
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
+from .payloads import PartState
 from .permissions import async_permissions
 from .store import Store
 from .vision.messages import (

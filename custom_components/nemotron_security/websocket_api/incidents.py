@@ -18,10 +18,10 @@ from homeassistant.helpers.json import json_bytes, json_fragment
 from homeassistant.util import dt as dt_util
 import probatio as vol
 
-from ..broadcasters import box_payload, detection_payload, event_payload
 from ..const import DOMAIN, SUBENTRY_CAMERA
 from ..http_api import async_picture_url
 from ..models import Assessment, Detection, Feedback, IncidentFilter, Picture, Track, risk_level
+from ..payloads import box_payload, detection_payload, event_payload
 from ..permissions import async_permissions
 from ..reviews import MAXIMUM_NOTE, async_review
 from ..runtime import NemotronSecurityConfigEntry
