@@ -525,8 +525,8 @@ async def test_picture_of_a_form(
     assert "Drive" in await answer.text()
     assert form_picture(await choose(hass, result, "zones")) != url
     unsigned = url.split("?", maxsplit=1)[0]
-    assert (await client.get(unsigned)).status == HTTPStatus.UNAUTHORIZED
-    assert (await client.get(url.replace("/1?", "/2?"))).status == HTTPStatus.UNAUTHORIZED
+    assert (await client.get(unsigned)).status == HTTPStatus.FORBIDDEN
+    assert (await client.get(url.replace("/1?", "/2?"))).status == HTTPStatus.FORBIDDEN
     hass.config_entries.subentries.async_abort(result["flow_id"])
     assert (await client.get(url)).status == HTTPStatus.NOT_FOUND
 

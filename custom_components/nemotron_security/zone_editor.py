@@ -16,7 +16,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
-from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistantView
+from homeassistant.components.http import KEY_HASS, HomeAssistantView
 from homeassistant.components.http.auth import async_sign_path
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry, UnknownSubEntry
 from homeassistant.core import HomeAssistant, callback
@@ -28,6 +28,7 @@ from homeassistant.util.json import json_loads
 import probatio as vol
 
 from .const import DOMAIN
+from .http_api import SignedView
 from .permissions import async_permissions
 from .vision.messages import Direction
 from .zone_checks import (
@@ -391,7 +392,7 @@ class ZonePagePictureView(_SecretView):
         return web.Response(body=jpeg, content_type="image/jpeg", headers=_NOT_KEPT)
 
 
-class ZonePictureView(HomeAssistantView):
+class ZonePictureView(SignedView):
     """The picture that a form shows, as long as its flow is open."""
 
     url = PICTURES + "/{flow_id:[0-9a-f]{32}}/{number:[0-9]{1,9}}"
@@ -399,11 +400,12 @@ class ZonePictureView(HomeAssistantView):
 
     async def get(self, request: web.Request, flow_id: str, number: str) -> web.Response:
         """Return the SVG."""
+        user = self.user_of(request)
         hass = request.app[KEY_HASS]
         editor = hass.data.get(EDITORS, {}).get(flow_id)
         if editor is None or not editor.exists:
             raise web.HTTPNotFound
-        if not async_permissions(hass).may_read(request[KEY_HASS_USER], editor.camera_id):
+        if not async_permissions(hass).may_read(user, editor.camera_id):
             raise web.HTTPNotFound
         return web.Response(
             body=await editor.async_drawn_picture(),

@@ -389,7 +389,7 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield or_(false(), *(func.replace(text, name, "") != text for name in names))
     yield from _risk_conditions(wanted)
     if wanted.since is not None:
-        yield func.coalesce(row.ended_at, row.last_seen_at) >= wanted.since
+        yield or_(row.ended_at.is_(None), row.ended_at >= wanted.since)
     if wanted.until is not None:
         yield row.started_at < wanted.until
     if wanted.reviewed is not None:
