@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
+import errno
 from importlib import util
 import json
 import logging
@@ -239,9 +240,13 @@ class Environment:
         async with self._lock:
             if problem := await self.async_obstacle(build):
                 raise EnvironmentFailure(problem)
-            await asyncio.to_thread(self._remove_environment)
             try:
+                await asyncio.to_thread(self._remove_environment)
                 await self._async_install(build, report)
+            except OSError as err:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._remove)
+                raise disk_failure(err) from err
             except EnvironmentFailure as err:
                 resumable = err.problem is EnvironmentProblem.NETWORK
                 await asyncio.to_thread(self._remove_environment if resumable else self._remove)
@@ -263,6 +268,8 @@ class Environment:
             install = [*uv, "pip", "install", "--python", self.python, *self._arguments, "--only-binary", ":all:"]
             try:
                 await self._async_uv([*install, *requirements], _Progress(lambda _: None))
+            except OSError as err:
+                raise disk_failure(err) from err
             finally:
                 await asyncio.shield(asyncio.to_thread(self._remove_downloads))
 
@@ -387,6 +394,13 @@ def free_space(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def disk_failure(err: OSError) -> EnvironmentFailure:
+    """Return what to tell when the disk does not take something, or a program cannot be started."""
+    full = err.errno in {errno.ENOSPC, errno.EDQUOT}
+    problem = EnvironmentProblem.SPACE if full else EnvironmentProblem.FAILED
+    return EnvironmentFailure(problem, err.strerror or type(err).__name__)
 
 
 def _given(names: Sequence[str]) -> dict[str, str]:
