@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from http import HTTPStatus
+import json
 import logging
 from pathlib import Path
 import shutil
@@ -438,6 +439,44 @@ async def test_triton(hass: HomeAssistant, options: Walk, triton: KServeServer) 
     assert options.measured["input"] == "320 x 192"
     await options.answer()
     assert options.detector == {"plugin": "triton", **typed}
+
+
+async def test_triton_whose_server_does_not_tell_the_names(
+    hass: HomeAssistant, options: Walk, triton: KServeServer, tmp_path: Path
+) -> None:
+    """As every other server of its protocol. With so many classes as COCO has, those would be taken for COCO's."""
+    triton.has_config = False
+    names = [f"thing {number}" for number in range(len(triton.model.labels))]
+    labels = samples.written(tmp_path / "names.yaml", f"names: {json.dumps(names)}\n".encode())
+    typed = {"urls": [triton.url], "model": "yolo", "token": SECRET}
+    await options.choose("detector_triton")
+    for file, problem in (
+        ("names.yaml", "path_not_absolute"),
+        (str(tmp_path / "absent"), "model_file_not_found"),
+        (str(samples.written(tmp_path / "empty", b"")), "labels_unreadable"),
+    ):
+        await options.answer(**typed, labels_file=file)
+        assert options.result["errors"] == {"labels_file": problem}
+        assert options.suggested("labels_file") == file
+    await options.answer(**typed, labels_file=str(labels))
+    assert options.result["description_placeholders"]["labels"].startswith("thing 0, thing 1")
+    await options.answer()
+    assert options.detector == {"plugin": "triton", **typed, "labels": names}
+    # What else is changed later does not lose them; another model has names of its own.
+    again = await open_options(hass)
+    await again.choose("detector_triton")
+    await again.answer(**{**typed, "urls": [triton.url, "http://127.0.0.1:1"]})
+    await again.answer()
+    assert (again.detector or {})["labels"] == names
+    other = await open_options(hass)
+    await other.choose("detector_triton")
+    triton.has_config = True
+    hass.config_entries.async_update_entry(
+        hass.config_entries.async_entries(DOMAIN)[0], options={"detector": {**(again.detector or {}), "model": "old"}}
+    )
+    await other.answer(**typed)
+    await other.answer()
+    assert other.detector == {"plugin": "triton", **typed}
 
 
 async def test_triton_that_refuses_and_what_was_typed(options: Walk, triton: KServeServer) -> None:
