@@ -565,6 +565,16 @@ async def test_deepstack_without_a_list(options: Walk, deep: DeepStackServer, li
     assert options.detector == {"plugin": "deepstack", "urls": [deep.url], "token": SECRET, "model": ""}
 
 
+async def test_deepstack_whose_list_is_nested_without_end(
+    options: Walk, deep: DeepStackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep, "answer", lambda *_request: (200, {}, b"[" * 198_000))
+    await options.choose("detector_deepstack")
+    await options.answer(urls=[deep.url], token=SECRET)
+    assert options.step == "deepstack_model"
+    assert options.result["data_schema"]({"model": "typed"}) == {"model": "typed"}
+
+
 async def test_deepstack_that_fails_keeps_all_that_was_typed(options: Walk, deep: DeepStackServer) -> None:
     await options.choose("detector_deepstack")
     await options.answer(urls=[deep.url], token="wrong")
