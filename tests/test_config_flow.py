@@ -615,7 +615,7 @@ async def test_reconfigure_stream_keeps_the_password_without_showing_it(
         result,
         stream_url=changed,
         name="Porch",
-        labels=["person", "Parcel "],
+        labels=["person", "Parcel ", "Be\u0301be\u0301"],
         detect=False,
         advanced={"confidence": 0.5, "fps": 2},
     )
@@ -627,7 +627,7 @@ async def test_reconfigure_stream_keeps_the_password_without_showing_it(
     assert camera.data == {
         "source": "stream",
         "stream_url": STREAM.replace("ch1", "ch2"),
-        "labels": ["person", "parcel"],
+        "labels": ["person", "parcel", "bébé"],
         "detect": False,
         "confidence": 0.5,
         "fps": 2,

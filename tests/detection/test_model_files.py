@@ -175,6 +175,11 @@ def test_labels(tmp_path: Path, content: str) -> None:
     assert read_labels(samples.written(tmp_path / "labels", content.encode())) == ("person", "cat")
 
 
+def test_labels_are_composed(tmp_path: Path) -> None:
+    """As those that are typed for a camera, with which they are compared."""
+    assert read_labels(samples.written(tmp_path / "labels", "be\u0301be\u0301\n".encode())) == ("bébé",)
+
+
 def test_labels_that_yaml_has_other_ideas_of(tmp_path: Path) -> None:
     words = ("on", "off", "yes", "no", "null", "~", "1", "1.50", "0x10", "2026-11-28", "1:30", "=", "Infinity")
     for content in (

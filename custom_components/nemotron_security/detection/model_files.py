@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 import stat
 from typing import IO, BinaryIO, Final
+from unicodedata import normalize
 import zipfile
 
 import yaml
@@ -143,7 +144,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise ModelFileError(ModelFileProblem.LABELS, f"it has {len(labels)} names")
     if any(not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable() for label in labels):
         raise ModelFileError(ModelFileProblem.LABELS, "these are no names")
-    return tuple(labels)
+    return tuple(normalize("NFC", label) for label in labels)
 
 
 class _Strings(yaml.SafeLoader):
