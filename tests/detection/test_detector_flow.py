@@ -354,6 +354,15 @@ async def test_upload(hass: HomeAssistant, upload: Any, options: Walk, tmp_path:
     assert again.measured
 
 
+async def test_model_that_another_window_removed(hass: HomeAssistant, options: Walk, tmp_path: Path) -> None:
+    store = model_store(hass)
+    gone = store.add_upload(samples.ncnn_zip(tmp_path / "a.zip"), "a", "ncnn")
+    await options.choose("detector_ncnn", "model_stored")
+    store.remove(gone.id)
+    await options.answer(model=gone.id)
+    assert (options.step, options.result["errors"]) == ("model_stored", {"base": "model_missing"})
+
+
 async def test_uploaded_labels(hass: HomeAssistant, upload: Any, options: Walk, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "yard"), "zip", MODEL))
     names = [f"thing {number}" for number in range(len(NcnnDetector(DetectorConfig(model=str(MODEL))).labels))]
