@@ -221,7 +221,12 @@ class Visitor:
         self.incomplete += not result.get("complete", True)
 
     def keep(self, event: Mapping[str, Any]) -> None:
-        """Note a message; what carries the number of the answer is the present state, no news."""
+        """Note a message; what carries the number of the answer is the present state, no news.
+
+        What says that something was missed is none: the numbers tell.
+        """
+        if event["type"] == "missed":
+            return
         if self.channel == "events" or event["seq"] != self.visits[-1].after:
             self.visits[-1].numbers.append(event["seq"])
 

@@ -13,8 +13,6 @@ from custom_components.nemotron_security.broadcasters import (
     EventBroadcaster,
     Message,
     MessageType,
-    PartState,
-    PipelineStatus,
     SystemBroadcaster,
 )
 from custom_components.nemotron_security.models import (
@@ -28,6 +26,7 @@ from custom_components.nemotron_security.models import (
     Problem,
     RiskLevel,
 )
+from custom_components.nemotron_security.payloads import PartState, PipelineStatus
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -394,7 +393,7 @@ class TestHistory:
     def test_since(self) -> None:
         events = EventBroadcaster(history=3)
         start = events.seq
-        assert events.since(start) == ([], True)
+        assert events.since(start) == ([], frozenset())
         for number in range(1, 6):
             events.broadcast_new_event(replace(INCIDENT, id=number))
         expected = {
@@ -409,6 +408,26 @@ class TestHistory:
             past = events.since(since)
             assert [message.incident_id for message in past.messages] == incident_ids, since - start
             assert past.complete is complete
+
+    def test_detections_push_no_incident_out(self) -> None:
+        events = EventBroadcaster(history=3, short_history=2)
+        start = events.seq
+        events.broadcast_new_event(INCIDENT)
+        for _ in range(4):
+            events.broadcast_detection(DETECTION)
+        events.broadcast_event_updated(INCIDENT)
+        incidents, detections = ["new_event", "event_updated"], ["detection"]
+        everything = events.since(start)
+        assert [message.seq - start for message in everything.messages] == [1, 4, 5, 6]
+        assert everything.lacking == {MessageType.DETECTION}
+        told = events.since(start, types=incidents)
+        assert ([message.seq - start for message in told.messages], told.complete) == ([1, 6], True)
+        for seq, complete in ((start + 2, False), (start + 3, True)):
+            told = events.since(seq, types=detections)
+            assert ([message.seq - start for message in told.messages], told.complete) == ([4, 5], complete)
+        # What is lacking brings nothing again that the client has.
+        told = events.since(start + 1)
+        assert ([message.seq - start for message in told.messages], told.complete) == ([4, 5, 6], False)
 
     def test_since_another_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The clock was set back, so that this run has come to the number which the client has of the run before."""

@@ -17,6 +17,7 @@ import probatio as vol
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.nemotron_security import config_flow
 from custom_components.nemotron_security.camera_flow import SECURITY_LABELS
 from custom_components.nemotron_security.config_flow import NemotronSecurityConfigFlow
 from custom_components.nemotron_security.const import DEFAULT_LABELS, DOMAIN
@@ -202,6 +203,24 @@ async def test_nemotron_that_fails_says_why_and_recovers(
     server.respond = respond
     result = await no_detector(hass, await answer(hass, await tried(hass, result, **typed)))
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_what_nobody_foresaw_leads_back_to_the_form(
+    hass: HomeAssistant, server: FaultyServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise LookupError(f"Bearer {KEY}")
+
+    typed = {"url": server.url, "api_key": KEY}
+    with monkeypatch.context() as patched:
+        patched.setattr(config_flow, "async_offered", fail)
+        result = await tried(hass, await start_nemotron(hass), **typed)
+    assert result["step_id"] == "nemotron"
+    assert result["errors"] == {"base": "unknown"}
+    assert {name: suggested(result, name) for name in typed} == typed
+    assert "LookupError" in caplog.text
+    assert KEY not in "".join(record.getMessage() for record in caplog.records if "nemotron" in record.name)
+    assert shown_capabilities(await tried(hass, result, **typed)) == ABLE
 
 
 async def test_server_that_is_not_there(hass: HomeAssistant, socket_enabled: None, unused_tcp_port: int) -> None:
@@ -596,7 +615,7 @@ async def test_reconfigure_stream_keeps_the_password_without_showing_it(
         result,
         stream_url=changed,
         name="Porch",
-        labels=["person", "Parcel "],
+        labels=["person", "Parcel ", "Be\u0301be\u0301"],
         detect=False,
         advanced={"confidence": 0.5, "fps": 2},
     )
@@ -608,7 +627,7 @@ async def test_reconfigure_stream_keeps_the_password_without_showing_it(
     assert camera.data == {
         "source": "stream",
         "stream_url": STREAM.replace("ch1", "ch2"),
-        "labels": ["person", "parcel"],
+        "labels": ["person", "parcel", "bébé"],
         "detect": False,
         "confidence": 0.5,
         "fps": 2,

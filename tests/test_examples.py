@@ -17,6 +17,8 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.nemotron_security.broadcasters import missed
+
 from .house import ABSENT_FILE, CAMERA, async_report, async_set_up, frame, make_entry, online, person
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -186,6 +188,27 @@ async def test_example_comes_back_before_the_integration(
         now = time.time()
         await async_report(hass, entry, online(), frame(person(1, at=now), at=now))
         await printed.until(r"new_event: #1 .*")
+        assert printed.count("away too long.*") == 0
+
+
+@pytest.mark.usefixtures("silent_worker")
+@pytest.mark.parametrize("example", ["subscribe.py", "subscribe.mjs"])
+async def test_example_that_missed_something(
+    hass: HomeAssistant, hass_client: ClientSessionGenerator, hass_access_token: str, example: str
+) -> None:
+    entry = await async_set_up(hass, make_entry(ABSENT_FILE))
+    port = (await hass_client()).port
+    assert port is not None
+    events = entry.runtime_data.events
+    seq, now = events.seq, time.time()
+    async with running(example, f"http://127.0.0.1:{port}", hass_access_token) as printed:
+        await printed.until("pipeline_status: .*")
+        await async_report(hass, entry, online(), frame(person(1, at=now), at=now))
+        await printed.until("new_event: #1 .*")
+        (client,) = events._clients
+        client.send(missed(seq + 1))  # as if it had been dropped
+        await printed.until("too slow: coming back for what we missed")
+        await printed.until("new_event: #1 .*")
         assert printed.count("away too long.*") == 0
 
 

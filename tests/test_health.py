@@ -11,10 +11,10 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.nemotron_security.analysis.breaker import BreakerState
-from custom_components.nemotron_security.broadcasters import PartState
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.health import BEATS, QUEUE_INTERVAL
 from custom_components.nemotron_security.models import ConnectionQuality
+from custom_components.nemotron_security.payloads import PartState
 from custom_components.nemotron_security.runtime import FAILED_STARTS
 from custom_components.nemotron_security.vision.messages import (
     CameraReport,

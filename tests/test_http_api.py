@@ -110,10 +110,27 @@ async def test_picture_that_may_not_be_seen_costs_what_an_absent_one_does(
     assert asked[0] == asked[1] != []
 
 
-async def test_without_authentication(hass_client_no_auth: ClientSessionGenerator, picture_id: int) -> None:
+async def test_without_authentication(
+    hass: HomeAssistant,
+    entry: MockConfigEntry,
+    hass_client_no_auth: ClientSessionGenerator,
+    picture_id: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is told, whatever there is and however it is asked for; and Home Assistant bans nobody for it."""
     client = await hass_client_no_auth()
-    assert await status(client, f"{PICTURES}/{picture_id}") == HTTPStatus.UNAUTHORIZED
-    assert await status(client, f"{PICTURES}/999") == HTTPStatus.UNAUTHORIZED
+    answers = [
+        await client.get(f"{PICTURES}/{number}{query}", headers=headers)
+        for number in (picture_id, 999)
+        for query in ("", "?authSig=", "?authSig=e30.e30.e30")
+        for headers in ({}, {"Authorization": "Bearer e30.e30.e30"}, {"If-None-Match": "*"})
+    ]
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    answers.append(await client.get(f"{PICTURES}/{picture_id}"))
+    assert {answer.status for answer in answers} == {HTTPStatus.FORBIDDEN}
+    assert {await answer.read() for answer in answers} == {b"403: Forbidden"}
+    assert all("ETag" not in answer.headers for answer in answers)
+    assert "invalid authentication" not in caplog.text
 
 
 async def test_signed_path(
@@ -123,15 +140,17 @@ async def test_signed_path(
     hass_access_token: str,
     picture_id: int,
     freezer: FrozenDateTimeFactory,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     client = await hass_client_no_auth()
     url = async_picture_url(hass, picture_id, only_token(hass_admin_user))
     assert await status(client, url) == HTTPStatus.OK
-    assert await status(client, url.replace(f"/{picture_id}?", "/999?")) == HTTPStatus.UNAUTHORIZED
+    assert await status(client, url.replace(f"/{picture_id}?", "/999?")) == HTTPStatus.FORBIDDEN
     freezer.tick(VALIDITY - timedelta(seconds=1))
     assert await status(client, url) == HTTPStatus.OK
     freezer.tick(2)
-    assert await status(client, url) == HTTPStatus.UNAUTHORIZED
+    assert await status(client, url) == HTTPStatus.FORBIDDEN
+    assert "invalid authentication" not in caplog.text  # which would lead to a ban
 
 
 async def test_permission_is_that_of_the_moment_and_of_the_signed_user(
@@ -154,7 +173,7 @@ async def test_permission_is_that_of_the_moment_and_of_the_signed_user(
     assert refused.status == absent.status == HTTPStatus.NOT_FOUND
     assert await refused.read() == await absent.read()
     await hass.auth.async_remove_user(hass_read_only_user)
-    assert await status(client, url) == HTTPStatus.UNAUTHORIZED
+    assert await status(client, url) == HTTPStatus.FORBIDDEN
 
 
 async def test_picture_of_a_removed_camera(

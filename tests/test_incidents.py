@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 import sqlite3
 import time
@@ -144,6 +145,7 @@ def make(store: Store, listener: Listener, facts: dict[str, Any]) -> Incidents:
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FIRST", 0.05)
     monkeypatch.setattr(module, "STOP_TIME", 1.0)
+    monkeypatch.setattr(incident_jobs, "DETECTIONS_TOLD_WITHIN", inf)  # however busy the machine
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 8) -> None:
@@ -426,6 +428,24 @@ async def test_locked_store_loses_nothing(incidents: Incidents, listener: Listen
     assert listener.incidents("ended")[0].id == first.id
     assert listener.incidents("updated")[0].picture_id is not None
     assert following.started_at == datetime.fromtimestamp(START + 21, UTC)
+
+
+async def test_detections_that_waited_long_are_stored_but_no_news(
+    incidents: Incidents, listener: Listener, database: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(database):
+        for second in range(5):
+            incidents.handle_tracks(frame(second, seen(1, second)))
+        await until(lambda: "failed" in listener.names)
+        monkeypatch.setattr(incident_jobs, "DETECTIONS_TOLD_WITHIN", 0.0)
+    await until(lambda: "recovered" in listener.names)
+    (incident,) = listener.incidents("started")
+    assert len(await store.async_detections(incident.id)) == 5
+    assert listener.detections == []
+    monkeypatch.setattr(incident_jobs, "DETECTIONS_TOLD_WITHIN", inf)
+    incidents.handle_tracks(frame(5, seen(1, 5)))
+    await until(lambda: listener.detections)
+    assert len(listener.detections) == 1
 
 
 async def test_picture_that_cannot_be_written_holds_up_nothing(

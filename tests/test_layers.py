@@ -37,10 +37,10 @@ LAYERS: tuple[set[str], ...] = (
     | {"camera_flow", "forms", "zone_flow"}
     | {"detector_draft", "detector_flow", "detector_forms", "model_flow"}
     | PLATFORMS,
-    {"http_api", "permissions", "reviews", "services", "websocket_api", "zone_editor"},
+    {"http_api", "reviews", "services", "websocket_api", "zone_editor"},
     {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
     | {"environments", "gpu_entities", "gpus", "outside", "zone_entities"},
-    {"broadcasters"},
+    {"broadcasters", "payloads", "permissions"},
     {"incidents", "incident_jobs", "analysis"},
     {"store", "gpu", "detection", "episodes", "quality", "zones", "zone_picture"},
     {"checks", "vision", "models", "const", "zone_checks"},

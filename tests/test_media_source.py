@@ -1,5 +1,6 @@
 """Tests of the media browser's view of incidents, over a real websocket and a real store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -46,6 +47,7 @@ async def add(entry: MockConfigEntry, at: datetime, *, picture: bool = True) -> 
     )
     store = entry.runtime_data.store
     incident: Incident = await store.async_start_incident(CAMERA, [track], started_at=at, assessment=verdict)
+    await store.async_save_incident(replace(incident, ended_at=at))
     if picture:
         await store.async_add_picture(
             incident.id, track.track_id, captured_at=at, box=box, score=0.9, width=64, height=36, jpeg=jpeg(at.hour)

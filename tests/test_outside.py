@@ -121,6 +121,30 @@ async def test_what_an_entity_tells_as_it_comes_back_is_old(
     assert not looks(sent)
 
 
+@pytest.mark.parametrize(("seconds", "counts"), [(10, True), (3600, True), (9, False), (0, False)])
+async def test_the_first_word_of_one_that_was_unknown_counts_unless_it_has_only_just_come_back(
+    hass: HomeAssistant, entry: MockConfigEntry, sent: list[Command], seconds: float, *, counts: bool
+) -> None:
+    now = time.time()
+    hass.states.async_set(RADAR, STATE_UNAVAILABLE, timestamp=now)
+    hass.states.async_set(RADAR, STATE_UNKNOWN, timestamp=now)
+    # What changes in between is not the state.
+    hass.states.async_set(RADAR, STATE_UNKNOWN, {"battery": 90}, timestamp=now + seconds)
+    hass.states.async_set(RADAR, "on", timestamp=now + seconds)
+    await async_settle(hass, entry)
+    assert bool(looks(sent)) is counts
+
+
+async def test_one_that_was_unknown_and_is_off_is_no_news(
+    hass: HomeAssistant, entry: MockConfigEntry, sent: list[Command]
+) -> None:
+    now = time.time()
+    for second, state in ((0, STATE_UNKNOWN), (60, "off"), (61, STATE_UNKNOWN), (120, STATE_UNAVAILABLE), (180, "on")):
+        hass.states.async_set(RADAR, state, timestamp=now + second)
+    await async_settle(hass, entry)
+    assert not looks(sent)
+
+
 async def test_who_comes_joins_what_the_doorbell_opened(hass: HomeAssistant, entry: MockConfigEntry) -> None:
     told = async_capture_events(hass, EVENT_INCIDENT)
     await async_report(hass, entry, online())

@@ -83,6 +83,13 @@ async def test_invalid_data(hass: HomeAssistant, entry: MockConfigEntry, data: d
     assert (await stored(entry)).reviewed_at is None
 
 
+async def test_feedback_of_nobody_who_looked(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    with pytest.raises(ServiceValidationError) as raised:
+        await review(hass, reviewed=False, feedback="false_alarm")
+    assert raised.value.translation_key == "review_contradictory"
+    assert (await stored(entry)).feedback is None
+
+
 @pytest.mark.parametrize(
     ("policy", "refusal"),
     [

@@ -22,6 +22,7 @@ from custom_components.nemotron_security import (
     detector_flow,
     detector_forms,
     event,
+    forms,
     gpu_entities,
     image,
     model_flow,
@@ -155,7 +156,7 @@ def test_issue_that_can_be_fixed() -> None:
     fix = issue["fix_flow"]
     assert set(fix["step"]) == {"confirm"}
     assert set(fix["progress"]) == {"install"}
-    assert set(fix["error"]) == set(EnvironmentProblem)
+    assert set(fix["error"]) == {*EnvironmentProblem, forms.UNKNOWN}
     assert {name for _, text in leaves(issue) for name in PLACEHOLDER.findall(text)} == {"detail"}
 
 
@@ -384,6 +385,7 @@ DETECTOR_ERRORS = {
     *DownloadProblem,
     *ModelFileProblem,
     *("path_not_absolute", "no_server", "invalid_url", "invalid_server_url", "secret_hidden", "environment_in_use"),
+    forms.UNKNOWN,
 }
 """All that can be wrong with a detector."""
 

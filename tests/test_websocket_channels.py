@@ -23,7 +23,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from pytest_homeassistant_custom_component.typing import MockHAClientWebSocket, WebSocketGenerator
 from sqlalchemy.orm import Session
 
-from custom_components.nemotron_security.broadcasters import HISTORY, Broadcaster, PartState, PipelineStatus
+from custom_components.nemotron_security.broadcasters import HISTORY, SHORT_HISTORY, Broadcaster, missed
 from custom_components.nemotron_security.const import (
     CONF_FILE_PATH,
     CONF_SOURCE,
@@ -42,6 +42,7 @@ from custom_components.nemotron_security.models import (
     IncidentFilter,
     Track,
 )
+from custom_components.nemotron_security.payloads import PartState, PipelineStatus
 from custom_components.nemotron_security.runtime import Runtime
 from custom_components.nemotron_security.store import Store, StoreError, queries
 from custom_components.nemotron_security.vision.messages import (
@@ -449,7 +450,7 @@ class TestWebSocketSystemChannel:
         runtime.system.broadcast_pipeline_status(PipelineStatus(store=PartState.RUNNING))
         client = await hass_ws_client()
         result = await subscribe(client, SYSTEM)
-        assert result == {"seq": runtime.system.seq}
+        assert result == {"seq": runtime.system.seq, "run": runtime.system.run, "complete": True}
         assert runtime.system.connections == 1
         present = [await receive_event(client) for _ in range(4)]
         assert [message["type"] for message in present] == [
@@ -518,17 +519,49 @@ class TestWebSocketSystemChannel:
 
     async def test_system_websocket_reconnection(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()
-        await subscribe_system(client)
+        run = (await subscribe_system(client))["run"]
+        change_status(runtime, CameraStatus.ONLINE)
+        seen = await receive_event(client, "camera_status")
         await client.close()
         await left_alone(runtime.system)
-        change_status(runtime, CameraStatus.ONLINE)
-        client = await hass_ws_client()
-        await subscribe(client, SYSTEM)
-        present = [await receive_event(client, "camera_status") for _ in range(2)]
-        statuses = {message["data"]["camera_id"]: message["data"]["status"] for message in present}
-        assert statuses == {DOOR: "online", YARD: "unknown"}
+
         runtime.system.broadcast_gpu_stats(GPU_STATS)
-        assert (await receive_event(client, "gpu_stats"))["data"]["gpu_id"] == "GPU-1"
+        for status in (CameraStatus.OFFLINE, CameraStatus.ONLINE):
+            change_status(runtime, status)
+        client = await hass_ws_client()
+        result = await subscribe(client, SYSTEM, since=seen["seq"], run=run)
+        assert result == {"seq": seen["seq"] + 3, "run": run, "complete": True}
+        received = [await receive_event(client) for _ in range(6)]
+        told = [(message["type"], message["data"].get("status"), message["seq"] - seen["seq"]) for message in received]
+        assert told[:3] == [
+            ("gpu_stats", None, 1),
+            ("camera_status", "offline", 2),
+            ("camera_status", "online", 3),
+        ]
+        # Then the present state, as always.
+        assert told[3:] == [("gpu_stats", None, 3), ("camera_status", "online", 3), ("camera_status", "unknown", 3)]
+        assert [message["data"]["camera_id"] for message in received[4:]] == [DOOR, YARD]
+
+        change_status(runtime, CameraStatus.ONLINE, YARD)
+        assert (await receive_event(client))["seq"] == seen["seq"] + 4
+
+    async def test_system_websocket_reconnection_after_long(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        """What comes often pushes no camera's status out; a client is told of what is lost only where it wants it."""
+        start = runtime.system.seq
+        change_status(runtime, CameraStatus.ONLINE)
+        for _ in range(SHORT_HISTORY + 1):
+            runtime.system.broadcast_gpu_stats(GPU_STATS)
+        client = await hass_ws_client()
+        assert not (await subscribe(client, SYSTEM, since=start))["complete"]
+        assert (await receive_event(client))["seq"] == start + 1
+        client = await hass_ws_client()
+        assert (await subscribe(client, SYSTEM, since=start, types=["camera_status"]))["complete"]
+        received = [await receive_event(client) for _ in range(3)]
+        assert [message["data"]["status"] for message in received] == ["online", "online", "unknown"]
+        await nothing_waits(client)
+        assert not (await subscribe(client, SYSTEM, since=start, run="another"))["complete"]
 
     async def test_system_websocket_message_format_gpu_stats(
         self, runtime: Runtime, driver: FakeDriver, hass_ws_client: WebSocketGenerator
@@ -645,7 +678,14 @@ class TestWebSocketErrorHandling:
         for options in malformed:
             answer = await ask(client, EVENTS, **options)
             assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
-        for options in ({"since": 0}, {"labels": ["person"]}, {"cameras": []}, {"types": ["detection"]}):
+        for options in (
+            {"since": "0"},
+            {"run": ""},
+            {"replay": 1},
+            {"labels": ["person"]},
+            {"cameras": []},
+            {"types": ["detection"]},
+        ):
             answer = await ask(client, SYSTEM, **options)
             assert (answer["success"], answer["error"]["code"]) == (False, "invalid_format"), options
         assert runtime.events.connections == runtime.system.connections == 0
@@ -693,6 +733,43 @@ class TestWebSocketErrorHandling:
         entry.mock_state(hass, ConfigEntryState.LOADED)
         await subscribe(client, EVENTS)
         assert runtime.events.connections == 1
+
+    @pytest.mark.parametrize("waits", [False, True], ids=["at once", "what waited"])
+    async def test_client_that_fails_is_told(
+        self,
+        runtime: Runtime,
+        hass_ws_client: WebSocketGenerator,
+        monkeypatch: pytest.MonkeyPatch,
+        waits: bool,  # noqa: FBT001
+    ) -> None:
+        """It is still connected, and would hear nothing for ever."""
+        good, bad = await hass_ws_client(), await hass_ws_client()
+        await subscribe(good, EVENTS)
+        await subscribe(bad, EVENTS)
+        subscription = list(runtime.events._clients)[-1]
+        assert isinstance(subscription, Subscription)
+
+        def fail(*_args: Any, **_options: Any) -> None:
+            raise ValueError
+
+        monkeypatch.setattr(subscription, "_hand_over", fail)
+        if waits:
+            monkeypatch.setattr(subscription, "_queued", [None] * MAXIMUM_BACKLOG)
+        runtime.events.broadcast_event_updated(INCIDENT)
+        subscription._queued = []
+        assert (await receive_event(good))["type"] == "event_updated"
+        ended = await receive(bad)
+        assert (ended["type"], ended["id"], ended["success"]) == ("result", 1, False)
+        assert (ended["error"]["code"], ended["error"]["translation_domain"], ended["error"]["translation_key"]) == (
+            "unknown_error",
+            DOMAIN,
+            "subscription_ended",
+        )
+        assert runtime.events.connections == 1
+        await subscribe(bad, EVENTS)
+        runtime.events.broadcast_event_updated(INCIDENT)
+        assert (await receive_event(bad))["type"] == "event_updated"
+        await nothing_waits(bad)
 
     async def test_store_fails_at_replay(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()
@@ -775,6 +852,28 @@ class TestReplay:
         replayed = [(await receive_event(client))["data"]["id"] for _ in range(2)]
         assert replayed == [incident.id for incident in incidents]
 
+    async def test_many_detections_push_no_incident_out(
+        self, runtime: Runtime, hass_ws_client: WebSocketGenerator
+    ) -> None:
+        start = runtime.events.seq
+        see_person(runtime)
+        await until(lambda: runtime.events.seq == start + 2)
+        (detection,) = await runtime.store.async_detections((await runtime.store.async_incidents())[0].id)
+        for _ in range(HISTORY):
+            runtime.events.broadcast_detection(detection)
+        client = await hass_ws_client()
+        result = await subscribe(client, EVENTS, since=start, types=["new_event", "event_updated"])
+        assert result["complete"]
+        assert (await receive_event(client))["seq"] == start + 1
+        await nothing_waits(client)
+        # Whoever wants all is told that something is missing; no replay takes the place of what is kept.
+        everything = await hass_ws_client()
+        result = await subscribe(everything, EVENTS, since=start, replay=10)
+        assert not result["complete"]
+        received = [(await receive_event(everything))["seq"] - start for _ in range(1 + SHORT_HISTORY)]
+        assert received == [1, *range(3 + HISTORY - SHORT_HISTORY, 3 + HISTORY)]
+        await nothing_waits(everything)
+
     async def test_since_another_run(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         client = await hass_ws_client()
         seq, run = runtime.events.seq, runtime.events.run
@@ -832,8 +931,10 @@ class TestReplay:
             runtime.events.broadcast_event_updated(replace(INCIDENT, id=number))
         go_on.set()
         seq = (await receive(client))["result"]["seq"]
+        told = await receive_event(client)
+        assert (told["type"], told["data"], told["seq"]) == ("missed", {"since": seq}, seq)
         received = [(await receive_event(client))["seq"] - seq for _ in range(MAXIMUM_WAITING)]
-        assert received == list(range(11, MAXIMUM_WAITING + 11))  # the gap shows that the oldest are missing
+        assert received == list(range(11, MAXIMUM_WAITING + 11))
         await nothing_waits(client)
 
     async def test_client_leaves_during_replay(
@@ -1082,10 +1183,14 @@ class TestBackPressure:
         assert most == MAXIMUM_BACKLOG
 
         transport.resume_reading()
-        told = [(await receive_event(stalled))["seq"] - start]
-        while told[-1] < received[-1]:
-            told.append((await receive_event(stalled))["seq"] - start)
+        messages = [await receive_event(stalled)]
+        while messages[-1]["seq"] - start < received[-1]:
+            messages.append(await receive_event(stalled))
+        (notice,) = [message for message in messages if message["type"] == "missed"]
+        messages.remove(notice)
+        told = [message["seq"] - start for message in messages]
         assert told == sorted(set(told))
+        assert notice["data"]["since"] - start == told[-MAXIMUM_WAITING - 1]
         assert told[-MAXIMUM_WAITING:] == received[-MAXIMUM_WAITING:]
         assert len(told) < len(received) - MAX_PENDING_MSG  # else it was not stalled enough to prove anything
         runtime.events.broadcast_event_updated(INCIDENT)
@@ -1190,6 +1295,30 @@ class TestPermissions:
         see_person(runtime, YARD, track_id=2)
         assert {(await receive_event(client))["data"]["camera_id"] for _ in range(2)} == {YARD}
         await nothing_waits(client)
+
+    async def test_read_only_user_hears_the_whole_system(
+        self,
+        runtime: Runtime,
+        cameras: dict[str, str],
+        restricted_client: MockHAClientWebSocket,
+    ) -> None:
+        """A user of Home Assistant's own read-only group, whose policy nobody changed."""
+        await subscribe_system(restricted_client)
+        runtime.system.broadcast_gpu_stats(GPU_STATS)
+        change_status(runtime, CameraStatus.ONLINE)
+        runtime.health.async_worker_lost()
+        runtime.announcer.pipeline_status(store=PartState.FAILED)
+        received = [await receive_event(restricted_client) for _ in range(5)]
+        assert [message["type"] for message in received] == [
+            "gpu_stats",
+            "camera_status",
+            "camera_stats",
+            "camera_stats",
+            "pipeline_status",
+        ]
+        assert received[1]["data"]["camera_id"] == DOOR
+        assert [message["data"]["camera_id"] for message in received[2:4]] == [DOOR, YARD]
+        await nothing_waits(restricted_client)
 
     async def test_policy_changes(
         self,
@@ -1313,18 +1442,19 @@ class TestDocumentation:
 
     async def test_messages(self, runtime: Runtime, hass_ws_client: WebSocketGenerator) -> None:
         shown = {example["event"]["type"]: example["event"] for example in examples() if "event" in example}
+        assert shown.pop("missed").keys() == json.loads(missed(1).envelope).keys()
         client = await hass_ws_client()
-        events = (await subscribe(client, EVENTS)).keys()
+        answers = [await subscribe(client, EVENTS)]
         runtime.system.broadcast_gpu_stats(GPU_STATS)
         runtime.system.broadcast_pipeline_status(PipelineStatus())
         runtime.health.async_worker_lost()
         see_person(runtime)
         sent = {event["type"]: event for event in [await receive_event(client) for _ in range(2)]}
-        await subscribe(client, SYSTEM)
+        answers.append(await subscribe(client, SYSTEM))
         sent |= {event["type"]: event for event in [await receive_event(client) for _ in range(6)]}
         assert shown.keys() - {"event_updated"} == sent.keys()
         for type_, event in sent.items():
             assert shown[type_].keys() == event.keys()
             assert shown[type_]["data"].keys() == event["data"].keys(), type_
-        (result,) = [example["result"] for example in examples() if "complete" in (example.get("result") or {})]
-        assert result.keys() == events
+        results = [example["result"] for example in examples() if "complete" in (example.get("result") or {})]
+        assert [result.keys() for result in results] == [answer.keys() for answer in answers]

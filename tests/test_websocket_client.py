@@ -14,8 +14,22 @@ from homeassistant.components.websocket_api import ActiveConnection
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.nemotron_security.broadcasters import EventBroadcaster, Message, MessageType
-from custom_components.nemotron_security.models import Box, Detection, Incident
+from custom_components.nemotron_security.broadcasters import (
+    Broadcaster,
+    EventBroadcaster,
+    Message,
+    MessageType,
+    SystemBroadcaster,
+)
+from custom_components.nemotron_security.models import (
+    Box,
+    CameraFigures,
+    CameraHealth,
+    CameraStatus,
+    Detection,
+    Incident,
+)
+from custom_components.nemotron_security.payloads import PipelineStatus
 from custom_components.nemotron_security.permissions import CameraPermissions
 from custom_components.nemotron_security.websocket_api.client import (
     MAXIMUM_BACKLOG,
@@ -42,6 +56,10 @@ DETECTION = Detection(
     frame_height=720,
 )
 
+FIGURES = CameraFigures(
+    camera_id="door", fps=5.0, inference_fps=2.0, skipped=0, quality=None, reconnects=0, stalls=0, recorded_at=NOON
+)
+
 # --- a connection that a test reads -----------------------------------------------------------------------------------
 
 
@@ -65,6 +83,7 @@ class Connection:
         """Cameras that the user may not read."""
         self.subscriptions: dict[int, Callable[[], None]] = {}
         self.results: list[Any] = []
+        self.errors: list[tuple[int, str, str]] = []
         self._message_queue: deque[bytes] = deque()
         self.send_message = self._send_message
         self.most_queued = 0
@@ -81,12 +100,17 @@ class Connection:
     def send_result(self, message_id: int, result: Any) -> None:
         self.results.append(result)
 
+    def send_error(self, message_id: int, code: str, message: str, **translation: str) -> None:
+        self._send_message(b"")  # or fails like everything else
+        self._message_queue.pop()
+        self.errors.append((message_id, code, translation["translation_key"]))
+
     def call_later(self, delay: float, action: Callable[[], None]) -> Timer:
         assert delay > 0
         self.timers.append(Timer(action))
         return self.timers[-1]
 
-    def may_read(self, user: str, camera_id: str) -> bool:
+    def may_hear(self, user: str, camera_id: str) -> bool:
         return camera_id not in self.hidden
 
     def read(self) -> list[dict[str, Any]]:
@@ -110,7 +134,7 @@ class Connection:
             events += self.read()
         return events
 
-    def subscribe(self, channel: EventBroadcaster, **wanted: Any) -> Subscription:
+    def subscribe(self, channel: Broadcaster, **wanted: Any) -> Subscription:
         """Open a subscription of this connection; it is not started."""
         subscription = Subscription(
             cast("ActiveConnection", self), 7, channel, cast("CameraPermissions", self), MessageFilter(**wanted)
@@ -147,13 +171,29 @@ def a_message(seq: int, reading_of: int | None) -> Message:
 class PlainWaiting(list[Message]):
     """The waiting room in plain words."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropped = list[int]()
+        """What is to be told as missed."""
+
     def add(self, message: Message) -> None:
         if message.reading_of is not None:
             self[:] = [waiting for waiting in self if waiting.reading_of != message.reading_of]
         self.append(message)
         if len(self) > MAXIMUM_WAITING:
             readings = [waiting for waiting in self if waiting.reading_of is not None]
-            self.remove((readings or self)[0])
+            gone = (readings or self)[0]
+            self.remove(gone)
+            self.dropped.append(gone.seq)
+
+    def next(self) -> tuple[MessageType, int]:
+        """Return the type and the number of what comes next."""
+        if self.dropped and not [waiting for waiting in self if waiting.seq < min(self.dropped)]:
+            since = min(self.dropped) - 1
+            self.dropped.clear()
+            return MessageType.MISSED, since
+        message = self.pop(0)
+        return message.type, message.seq
 
 
 TRACKS = st.none() | st.integers(1, 300)
@@ -162,15 +202,33 @@ TRACKS = st.none() | st.integers(1, 300)
 @given(st.lists(st.one_of(TRACKS, st.none(), st.just("pop")), max_size=1000), st.integers(0, 300))
 def test_what_waits(turns: list[int | str | None], already: int) -> None:
     waiting, plain = Waiting(), PlainWaiting()
-    for seq, turn in enumerate([*range(1000, 1000 + already), *turns]):
+    told = [0]
+
+    def compare() -> None:
+        message = waiting.pop()
+        assert (message.type, message.seq) == plain.next()
+        told.append(message.seq)
+
+    for seq, turn in enumerate([*[None] * already, *turns], 1):
         if turn != "pop":
             message = a_message(seq, cast("int | None", turn))
             waiting.add(message)
             plain.add(message)
-        elif plain:
-            assert waiting.pop() is plain.pop(0)
-        assert len(waiting) == len(plain) <= MAXIMUM_WAITING
-    assert [waiting.pop() for _ in range(len(waiting))] == plain
+        elif waiting:
+            compare()
+        assert len(waiting) == len(plain) + bool(plain.dropped) <= MAXIMUM_WAITING + 1
+    while waiting:
+        compare()
+    assert not plain
+    assert told == sorted(told)
+
+
+def test_readings_of_different_types_are_different() -> None:
+    waiting = Waiting()
+    types = [MessageType.CAMERA_STATUS, MessageType.CAMERA_STATS]
+    for seq, type_ in enumerate([*types, *types]):
+        waiting.add(Message(type=type_, seq=seq, data=b"{}", reading_of="door"))
+    assert [(waiting.pop().seq, len(waiting)) for _ in types] == [(2, 1), (3, 0)]
 
 
 class TestSlowClient:
@@ -190,7 +248,8 @@ class TestSlowClient:
         for _ in range(1000):
             events.broadcast_event_updated(INCIDENT)
         received = numbers(connection.read_all(), start)
-        assert received == [*range(1, MAXIMUM_BACKLOG + 1), *range(1001 - MAXIMUM_WAITING, 1001)]
+        # In the place of what was dropped: from where to ask for it.
+        assert received == [*range(1, MAXIMUM_BACKLOG + 1), MAXIMUM_BACKLOG, *range(1001 - MAXIMUM_WAITING, 1001)]
         events.broadcast_event_updated(INCIDENT)
         assert numbers(connection.read(), start) == [1001]  # at once: nothing waits any more
 
@@ -204,9 +263,67 @@ class TestSlowClient:
         events.broadcast_new_event(INCIDENT)
         events.broadcast_detection(replace(DETECTION, track_id=5))
         received = connection.read_all()[MAXIMUM_BACKLOG:]
-        seen = [message["data"].get("track_id", "incident") for message in received]
-        assert seen == [1, 2, 3, 4, *range(6, MAXIMUM_WAITING), "incident", 5]
+        seen = [message["data"].get("track_id", message["type"]) for message in received]
+        assert seen == ["missed", 1, 2, 3, 4, *range(6, MAXIMUM_WAITING), "new_event", 5]
         assert numbers(received, start) == sorted(numbers(received, start))
+
+    def test_what_it_missed_can_be_asked_for(self, events: EventBroadcaster, connection: Connection) -> None:
+        """Also by a client whose filter lets little through, and that chose types: it cannot tell by the numbers."""
+        wanted = {"cameras": frozenset(["door"]), "types": frozenset(["event_updated"])}
+        connection.subscribe(events, **wanted).start([], {})
+        of_yard = replace(INCIDENT, camera_id="yard")
+        for _ in range(500):
+            events.broadcast_event_updated(INCIDENT)
+            events.broadcast_event_updated(of_yard)
+            events.broadcast_new_event(INCIDENT)
+        received = connection.read_all()
+        (missed,) = [message for message in received if message["type"] == "missed"]
+        assert missed.keys() == {"type", "data", "seq"}
+        assert missed["data"] == {"since": missed["seq"]}
+        before = [message for message in received if message["seq"] <= missed["seq"]][:-1]
+        assert len(before) == MAXIMUM_BACKLOG
+        again = Connection()
+        again.subscribe(events, **wanted).start(events.since(missed["seq"], types=wanted["types"]).messages, {})
+        assert [*before, *again.read_all()] == self._all(events, wanted)
+        # Nothing more was lost, so nothing more is said of it.
+        events.broadcast_event_updated(INCIDENT)
+        assert [message["type"] for message in connection.read()] == ["event_updated"]
+
+    @staticmethod
+    def _all(events: EventBroadcaster, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return all that a quick client with that filter got."""
+        passes = MessageFilter(**wanted).passes
+        return [json.loads(message.envelope) for message in events.since(0).messages if passes(message)]
+
+    def test_what_is_out_of_date_was_not_missed(self, events: EventBroadcaster, connection: Connection) -> None:
+        connection.subscribe(events).start([], {})
+        for _ in range(MAXIMUM_BACKLOG + 3 * MAXIMUM_WAITING):
+            events.broadcast_detection(DETECTION)
+        assert [message["type"] for message in connection.read_all()] == ["detection"] * (MAXIMUM_BACKLOG + 1)
+
+    def test_what_it_missed_last(self, events: EventBroadcaster, connection: Connection) -> None:
+        """The newest reading is what goes when nothing but incidents waits."""
+        connection.subscribe(events).start([], {})
+        for _ in range(MAXIMUM_BACKLOG + MAXIMUM_WAITING):
+            events.broadcast_event_updated(INCIDENT)
+        events.broadcast_detection(DETECTION)
+        last = connection.read_all()[-1]
+        assert (last["type"], last["data"]) == ("missed", {"since": events.seq - 1})
+
+    def test_every_camera_keeps_its_newest_status(self, connection: Connection) -> None:
+        system = SystemBroadcaster()
+        connection.subscribe(system).start([], {})
+        cameras = [f"camera {number}" for number in range(60)]
+        statuses = [CameraStatus.ONLINE, CameraStatus.OFFLINE] * 20 + [CameraStatus.ERROR]
+        for status in statuses:
+            for camera_id in cameras:
+                system.broadcast_camera_status(CameraHealth(camera_id=camera_id, status=status))
+                system.broadcast_camera_stats(replace(FIGURES, camera_id=camera_id))
+            system.broadcast_pipeline_status(PipelineStatus())
+        received = connection.read_all()
+        assert "missed" not in [message["type"] for message in received]
+        last = {m["data"]["camera_id"]: m["data"]["status"] for m in received if m["type"] == "camera_status"}
+        assert last == dict.fromkeys(cameras, "error")
 
     def test_what_waits_is_overtaken_by_nothing(self, events: EventBroadcaster, connection: Connection) -> None:
         start = events.seq
@@ -271,6 +388,7 @@ class TestSlowClient:
         assert timer.cancelled
         assert connection.subscriptions == {}
         assert len(connection.read_all()) == MAXIMUM_BACKLOG
+        assert connection.errors == [(7, "unknown_error", "subscription_ended")]
 
 
 class TestPast:

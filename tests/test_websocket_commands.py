@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
 from typing import Any
@@ -96,7 +97,14 @@ def allow(hass_read_only_user: MockUser) -> Callable[..., None]:
 
 
 async def begin(
-    runtime: Runtime, camera_id: str = DOOR, *, minute: int = 0, score: int = 40, label: str = "person", **words: str
+    runtime: Runtime,
+    camera_id: str = DOOR,
+    *,
+    minute: int = 0,
+    score: int = 40,
+    label: str = "person",
+    trigger: str | None = None,
+    **words: str,
 ) -> Incident:
     """Store an incident of a minute, so many minutes after noon."""
     at = NOON + timedelta(minutes=minute)
@@ -112,7 +120,9 @@ async def begin(
     )
     texts = {"title": f"A {label}", "summary": "Somebody came.", "reasoning": None} | words
     assessment = Assessment(analyzer="rules", risk_score=score, created_at=at, **texts)  # type: ignore[arg-type]
-    return await runtime.store.async_start_incident(camera_id, [track], started_at=at, assessment=assessment)
+    return await runtime.store.async_start_incident(
+        camera_id, [track], started_at=at, assessment=assessment, trigger=trigger
+    )
 
 
 async def add_picture(runtime: Runtime, incident: Incident) -> int:
@@ -146,6 +156,7 @@ def error(answer: dict[str, Any]) -> tuple[str, str | None]:
 
 NO_INCIDENT = ("not_found", "incident_not_found")
 NO_CAMERA = ("not_found", "camera_not_found")
+NOT_THEIRS = ("unauthorized", "review_not_allowed")
 
 
 # --- list ------------------------------------------------------------------------------------------------------------
@@ -165,6 +176,8 @@ class TestList:
         ]
         review = Review(reviewed=True, feedback=Feedback.FALSE_ALARM, note="The neighbour's", at=NOON)
         await runtime.store.async_review(incidents[1].id, review)
+        for incident in incidents:
+            await runtime.store.async_save_incident(replace(incident, ended_at=incident.last_seen_at))
         return [0, *(incident.id for incident in incidents)]
 
     @pytest.mark.parametrize(
@@ -199,6 +212,20 @@ class TestList:
         answer = await admin(LIST, **options)
         assert ids(answer) == [stored[number] for number in expected]
         assert answer["result"]["next_cursor"] is None
+
+    async def test_text_in_zones_and_trigger(self, admin: Ask, runtime: Runtime, stored: list[int]) -> None:
+        in_zone = await begin(runtime, minute=40)
+        await runtime.store.async_save_incident(replace(in_zone, zones=("Rose bed", "Gate")))
+        of_bell = await begin(runtime, minute=50, trigger="Doorbell pressed")
+        for text, found in (("rose GATE", [in_zone]), ("bell", [of_bell]), ("bell gate", [])):
+            assert ids(await admin(LIST, text=text)) == [incident.id for incident in found]
+
+    async def test_what_goes_on_is_never_too_old(self, admin: Ask, runtime: Runtime, stored: list[int]) -> None:
+        """Something of it was seen, and stored, long before; it has not ended."""
+        going_on = await begin(runtime, minute=40)
+        assert ids(await admin(LIST, since="2026-11-23T18:00:00Z")) == [going_on.id]
+        await runtime.store.async_save_incident(replace(going_on, ended_at=going_on.last_seen_at))
+        assert ids(await admin(LIST, since="2026-11-23T18:00:00Z")) == []
 
     async def test_pages(self, admin: Ask, runtime: Runtime) -> None:
         stored = [(await begin(runtime, minute=minute)).id for minute in range(7)]
@@ -456,6 +483,15 @@ class TestReview:
     async def test_invalid_options(self, admin: Ask, options: dict[str, Any]) -> None:
         assert error(await admin(REVIEW, incident_id=1, **options))[0] == "invalid_format"
 
+    @pytest.mark.parametrize("feedback", ["false_alarm", "serious"])
+    async def test_feedback_of_nobody_who_looked(self, admin: Ask, runtime: Runtime, feedback: str) -> None:
+        incident = await begin(runtime)
+        answer = await admin(REVIEW, incident_id=incident.id, reviewed=False, feedback=feedback)
+        assert error(answer) == ("invalid_format", "review_contradictory")
+        assert await runtime.store.async_incident(incident.id) == incident
+        assert await runtime.store.async_harmless_places() == []
+        assert (await admin(REVIEW, incident_id=incident.id, reviewed=False, note="Look later."))["success"]
+
     async def test_text_that_no_database_keeps(self, admin: Ask, runtime: Runtime) -> None:
         incident = await begin(runtime)
         assert (await admin(REVIEW, incident_id=incident.id, note="a\0b"))["result"]["note"] == "a?b"
@@ -471,12 +507,12 @@ class TestReview:
     ) -> None:
         at_door, in_yard = await begin(runtime, DOOR), await begin(runtime, YARD)
         # Read-only: seen, but not theirs to judge.
-        assert error(await other(REVIEW, incident_id=at_door.id))[0] == "unauthorized"
+        assert error(await other(REVIEW, incident_id=at_door.id)) == NOT_THEIRS
         assert (await runtime.store.async_incident(at_door.id)) == at_door
         # Control of one camera is no control of another.
         allow(camera__front_door=READ | CONTROL, camera__camera_1=READ)
         assert (await other(REVIEW, incident_id=at_door.id))["success"]
-        assert error(await other(REVIEW, incident_id=in_yard.id))[0] == "unauthorized"
+        assert error(await other(REVIEW, incident_id=in_yard.id)) == NOT_THEIRS
         # Who may not read learns nothing.
         allow(camera__front_door=READ | CONTROL, camera__camera_1=CONTROL)
         refused, absent = await other(REVIEW, incident_id=in_yard.id), await other(REVIEW, incident_id=999)

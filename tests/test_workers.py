@@ -7,9 +7,9 @@ import signal
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.nemotron_security.broadcasters import PartState
 from custom_components.nemotron_security.health import BEATS
 from custom_components.nemotron_security.models import CameraStatus, Problem
+from custom_components.nemotron_security.payloads import PartState
 from custom_components.nemotron_security.vision.messages import (
     CameraReport,
     DetectorState,

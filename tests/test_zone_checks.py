@@ -219,7 +219,13 @@ def test_tidying_points_twice_changes_nothing(drawn: list[Point]) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "tidied"),
-    [(" Front \t door\n", "Front door"), ("a\x00\x1b[31mb", "a [31mb"), ("\ud800", "?"), ("前庭 👩‍🌾", "前庭 👩‍🌾")],
+    [
+        (" Front \t door\n", "Front door"),
+        ("a\x00\x1b[31mb", "a [31mb"),
+        ("\ud800", "?"),
+        ("前庭 👩‍🌾", "前庭 👩‍🌾"),
+        ("Cafe\u0301", "Café"),
+    ],
 )
 def test_tidying_a_name(typed: str, tidied: str) -> None:
     assert zone_checks.tidy_name(typed) == tidied
@@ -241,6 +247,8 @@ def test_any_name_can_be_stored(typed: str) -> None:
         ("", [], "empty_name"),
         ("drive", ["Drive"], "name_taken"),
         ("STRASSE", ["Straße"], "name_taken"),
+        ("Café", ["Cafe\u0301"], "name_taken"),
+        ("CAFÉ", ["cafe\u0301"], "name_taken"),
     ],
 )
 def test_name(name: str, taken: list[str], problem: str | None) -> None:

@@ -5,6 +5,7 @@ from copy import deepcopy
 from datetime import timedelta
 from http import HTTPStatus
 import json
+from pathlib import Path
 import re
 from typing import Any
 
@@ -14,10 +15,12 @@ from freezegun.api import FrozenDateTimeFactory
 from homeassistant.components.http.ban import KEY_FAILED_LOGIN_ATTEMPTS
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, UnknownFlow
+from homeassistant.loader import async_get_integration
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.zone_editor import EDITOR, LARGEST_BODY, WINDOW_VALIDITY
 
 from .house import CAMERA, jpeg
@@ -104,6 +107,63 @@ async def test_page(client: Client, path: str) -> None:
     # Nothing of the camera but what is drawn: the address of its stream may hold a password.
     assert "absent" not in page
     assert "<title>Front door: draw in the picture</title>" in page
+
+
+@pytest.fixture
+async def translated(hass: HomeAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be texts in German and in Brazil's Portuguese too."""
+    integration = await async_get_integration(hass, DOMAIN)
+    english = integration.file_path / "translations" / "en.json"
+    folder = tmp_path / "translations"
+    folder.mkdir()
+    for language in ("en", "de", "pt-BR"):
+        texts = json.loads(english.read_text())
+        if language != "en":
+            texts["common"] |= {"draw_save": f"Save in {language}", "draw_expired": f"Expired in {language}"}
+            texts["config_subentries"]["camera"]["error"]["empty_name"] = f"Empty in {language}"
+        (folder / f"{language}.json").write_text(json.dumps(texts))
+    monkeypatch.setattr(integration, "file_path", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("en-GB, de;q=0.9", "en"),
+        ("en;q=0.5, fr, DE;q=0.7", "de"),
+        ("de;q=0, en;q=0.1", "en"),
+        ("pt-br", "pt-BR"),
+        ("pt-PT,es", "en"),
+        ("fr", "en"),
+        ("*", "en"),
+        (";;q=x,-,../../etc", "en"),
+    ],
+)
+@pytest.mark.usefixtures("translated")
+async def test_it_speaks_the_language_of_who_looks_at_it(
+    hass: HomeAssistant, client: Client, path: str, accepted: str, language: str
+) -> None:
+    hass.config.language = "fr"
+    said = {"Accept-Language": accepted}
+    page = await (await client.get(path, headers=said)).text()
+    in_words = "" if language == "en" else f" in {language}"
+    assert f'<html lang="{language}">' in page
+    assert data_of(page)["texts"]["save"] == f"Save{in_words}"
+    answer = await client.post(path, json={**NOTHING, "zones": [{**NEW_ZONE, "name": ""}]}, headers=said)
+    (problem,) = (await answer.json())["problems"]
+    assert (" in " in problem["text"]) is (language != "en")
+    assert problem["text"].endswith(in_words or ".")
+    expired = await (await client.get(f"{EDITOR}/wrong", headers=said)).text()
+    assert expired.endswith(in_words or ".")
+
+
+@pytest.mark.usefixtures("translated")
+async def test_a_browser_that_names_no_language_gets_the_servers(
+    hass: HomeAssistant, client: Client, path: str
+) -> None:
+    hass.config.language = "de"
+    assert '<html lang="de">' in await (await client.get(path)).text()
 
 
 async def test_page_runs_nothing_but_its_own_script(client: Client, path: str) -> None:
@@ -525,8 +585,8 @@ async def test_picture_of_a_form(
     assert "Drive" in await answer.text()
     assert form_picture(await choose(hass, result, "zones")) != url
     unsigned = url.split("?", maxsplit=1)[0]
-    assert (await client.get(unsigned)).status == HTTPStatus.UNAUTHORIZED
-    assert (await client.get(url.replace("/1?", "/2?"))).status == HTTPStatus.UNAUTHORIZED
+    assert (await client.get(unsigned)).status == HTTPStatus.FORBIDDEN
+    assert (await client.get(url.replace("/1?", "/2?"))).status == HTTPStatus.FORBIDDEN
     hass.config_entries.subentries.async_abort(result["flow_id"])
     assert (await client.get(url)).status == HTTPStatus.NOT_FOUND
 

@@ -22,8 +22,9 @@ from homeassistant.helpers.json import json_bytes
 from homeassistant.helpers.typing import ConfigType
 import probatio as vol
 
-from custom_components.nemotron_security.broadcasters import async_channels, event_payload
+from custom_components.nemotron_security.broadcasters import async_channels
 from custom_components.nemotron_security.models import Incident
+from custom_components.nemotron_security.payloads import event_payload
 
 DOMAIN = "fanout_probe"
 EVENT = "fanout_probe_event"

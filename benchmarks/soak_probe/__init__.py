@@ -17,7 +17,6 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.typing import ConfigType
 import probatio as vol
 
-from custom_components.nemotron_security.broadcasters import PartState
 from custom_components.nemotron_security.models import (
     Box,
     CameraHealth,
@@ -26,6 +25,7 @@ from custom_components.nemotron_security.models import (
     GpuStats,
     Incident,
 )
+from custom_components.nemotron_security.payloads import PartState
 from custom_components.nemotron_security.runtime import NemotronSecurityConfigEntry, Runtime
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

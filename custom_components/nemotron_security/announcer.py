@@ -9,19 +9,12 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 
 from .analysis.analyst import Analyst
-from .broadcasters import (
-    EventBroadcaster,
-    PartState,
-    PipelineStatus,
-    SystemBroadcaster,
-    camera_status_payload,
-    detection_payload,
-    event_payload,
-)
+from .broadcasters import EventBroadcaster, SystemBroadcaster
 from .const import EVENT_CAMERA_STATUS, EVENT_DETECTION, EVENT_INCIDENT
 from .coordinator import CameraCoordinator, IncidentChange
 from .issues import Issues
 from .models import CameraFigures, CameraHealth, Detection, Incident, PipelineFigures
+from .payloads import PartState, PipelineStatus, camera_status_payload, detection_payload, event_payload
 from .store import StoreError
 
 ISSUE_STORE = "store"

@@ -6,26 +6,38 @@ clock was set back; the run's own name tells runs apart whatever the clock says.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
+from heapq import merge
 import logging
+from operator import attrgetter
 from secrets import token_hex
 import time
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.json import json_bytes
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .models import Box, CameraFigures, CameraHealth, Detection, GpuStats, Incident, PipelineFigures
+from .models import CameraFigures, CameraHealth, Detection, GpuStats, Incident
+from .payloads import (
+    PipelineStatus,
+    camera_stats_payload,
+    camera_status_payload,
+    detection_payload,
+    event_payload,
+    gpu_stats_payload,
+    pipeline_status_payload,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
 HISTORY = 1024
-"""Messages the events channel keeps for `since`: as many as Home Assistant lets wait for one client for long."""
+"""Messages of each type that a channel keeps for `since`: as many as Home Assistant lets wait for a client for long."""
+SHORT_HISTORY = 512
+"""The same of a type that comes often and is out of date soon."""
 SCORES_KEPT = 4096
 """Incidents of which the events channel remembers the highest score announced."""
 
@@ -40,158 +52,8 @@ class MessageType(StrEnum):
     CAMERA_STATUS = "camera_status"
     CAMERA_STATS = "camera_stats"
     PIPELINE_STATUS = "pipeline_status"
-
-
-class PartState(StrEnum):
-    """How a part of the pipeline does."""
-
-    UNKNOWN = "unknown"
-    STARTING = "starting"
-    RUNNING = "running"
-    FAILED = "failed"
-    OFF = "off"
-    """Not configured, or switched off."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineStatus:
-    """How the pipeline does, by its parts and in figures: the payload of `pipeline_status`."""
-
-    worker: PartState = PartState.UNKNOWN
-    detector: PartState = PartState.UNKNOWN
-    store: PartState = PartState.UNKNOWN
-    analyzer: PartState = PartState.UNKNOWN
-    figures: PipelineFigures = field(default_factory=PipelineFigures)
-
-
-# --- payloads: the contract's keys first, then ours -------------------------------------------------------------------
-
-
-def event_payload(incident: Incident) -> dict[str, Any]:
-    """Return the `data` of `new_event` and `event_updated`."""
-    return {
-        "id": int(incident.id),
-        "camera_id": incident.camera_id,
-        "risk_score": _or_none(int, incident.risk_score),
-        "risk_level": incident.risk_level,
-        "summary": incident.summary,
-        "reasoning": incident.reasoning,
-        "started_at": _iso(incident.started_at),
-        "ended_at": _or_none(_iso, incident.ended_at),
-        "last_seen_at": _iso(incident.last_seen_at),
-        "title": incident.title,
-        "labels": list(incident.labels),
-        "zones": list(incident.zones),
-        "object_count": int(incident.object_count),
-        "trigger": incident.trigger,
-        "picture_id": _or_none(int, incident.picture_id),
-        "rules_score": _or_none(int, incident.rules_score),
-        "analyzer": incident.analyzer,
-        "reviewed_at": _or_none(_iso, incident.reviewed_at),
-        "feedback": incident.feedback,
-        "note": incident.note,
-    }
-
-
-def detection_payload(detection: Detection) -> dict[str, Any]:
-    """Return the `data` of `detection`."""
-    width, height = int(detection.frame_width), int(detection.frame_height)
-    return {
-        "id": int(detection.id),
-        "camera_id": detection.camera_id,
-        "object_type": detection.object_type,
-        "confidence": float(detection.confidence),
-        "detected_at": _iso(detection.detected_at),
-        **box_payload(detection.box, width, height),
-        "frame_width": width,
-        "frame_height": height,
-        "incident_id": _or_none(int, detection.incident_id),
-        "track_id": int(detection.track_id),
-        "zones": list(detection.zones),
-    }
-
-
-def box_payload(box: Box, width: int, height: int) -> dict[str, int]:
-    """Return a box in whole pixels, cut to its frame of that size."""
-    left, right = (min(max(round(float(x)), 0), width) for x in (box.left, box.right))
-    top, bottom = (min(max(round(float(y)), 0), height) for y in (box.top, box.bottom))
-    return {"bbox_x": left, "bbox_y": top, "bbox_width": right - left, "bbox_height": bottom - top}
-
-
-def gpu_stats_payload(stats: GpuStats) -> dict[str, Any]:
-    """Return the `data` of `gpu_stats`; what could not be read is null."""
-    return {
-        "gpu_utilization": _or_none(float, stats.gpu_utilization),
-        "memory_used": int(stats.memory_used),
-        "memory_total": int(stats.memory_total),
-        "temperature": _or_none(float, stats.temperature),
-        "inference_fps": _or_none(float, stats.inference_fps),
-        "recorded_at": _iso(stats.recorded_at),
-        "gpu_id": stats.gpu_id,
-        "name": stats.name,
-    }
-
-
-def camera_status_payload(health: CameraHealth) -> dict[str, Any]:
-    """Return the `data` of `camera_status`. The detail is for repair issues and logs alone."""
-    return {
-        "camera_id": health.camera_id,
-        "status": health.status,
-        "last_seen_at": _or_none(_iso, health.last_seen_at),
-        "problem": health.problem,
-    }
-
-
-def camera_stats_payload(figures: CameraFigures) -> dict[str, Any]:
-    """Return the `data` of `camera_stats`; what is not known is null."""
-    return {
-        "camera_id": figures.camera_id,
-        "fps": _rounded(figures.fps),
-        "inference_fps": _rounded(figures.inference_fps),
-        "skipped": figures.skipped,
-        "quality": figures.quality,
-        "reconnects": figures.reconnects,
-        "stalls": figures.stalls,
-        "recorded_at": _iso(figures.recorded_at),
-    }
-
-
-def pipeline_status_payload(status: PipelineStatus) -> dict[str, Any]:
-    """Return the `data` of `pipeline_status`; what is not known is null."""
-    figures = status.figures
-    return {
-        "worker": status.worker,
-        "detector": status.detector,
-        "store": status.store,
-        "analyzer": status.analyzer,
-        "inference_fps": _rounded(figures.inference_fps),
-        "inference_ms_p50": _rounded(figures.inference_ms_p50),
-        "inference_ms_p95": _rounded(figures.inference_ms_p95),
-        "skipped": figures.skipped,
-        "worker_memory": figures.worker_memory,
-        "worker_restarts": figures.worker_restarts,
-        "waiting": figures.waiting,
-        "oldest_waiting": _rounded(figures.oldest_waiting),
-        "breaker": figures.breaker,
-        "storage_used": figures.storage_used,
-        "disk_free": figures.disk_free,
-    }
-
-
-def _rounded(figure: float | None) -> float | None:
-    return None if figure is None else round(float(figure), 2)
-
-
-def _iso(at: datetime) -> str:
-    """Write a time as ISO 8601 in UTC with its offset."""
-    return at.astimezone(UTC).isoformat()
-
-
-def _or_none[T, R](convert: Callable[[T], R], value: T | None) -> R | None:
-    return None if value is None else convert(value)
-
-
-# --- messages and who gets them ---------------------------------------------------------------------------------------
+    MISSED = "missed"
+    """For one client that read too slowly: something was dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +73,7 @@ class Message:
     peak: int | None = None
     """The highest score announced of its incident so far; null while nobody has judged it."""
     reading_of: int | str | None = None
-    """What it is one of many readings of (a track, a GPU): the next makes it out of date."""
+    """What it is one of many readings of (a track, a GPU, a camera): the next of its type makes it out of date."""
     envelope: bytes = field(init=False)
     """The whole message's JSON, as every client gets it."""
 
@@ -219,6 +81,11 @@ class Message:
         """Put the payload into its envelope."""
         envelope = b'{"type":"%b","data":%b,"seq":%d}' % (self.type.encode(), self.data, self.seq)
         object.__setattr__(self, "envelope", envelope)
+
+
+def missed(dropped: int) -> Message:
+    """Return what tells a client that this message, and perhaps later ones, were dropped: `since` brings them."""
+    return Message(type=MessageType.MISSED, seq=dropped - 1, data=json_bytes({"since": dropped - 1}))
 
 
 class Client(Protocol):
@@ -238,18 +105,41 @@ class Past(NamedTuple):
     """What a client missed."""
 
     messages: list[Message]
-    complete: bool
-    """Whether that is all of it. If not, `messages` is everything that is still kept."""
+    lacking: frozenset[MessageType] = frozenset()
+    """Types of which it is not all: `messages` has what is still kept."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether that is all of it."""
+        return not self.lacking
+
+
+class _History:
+    """The newest messages of one type: a busy type pushes no other out."""
+
+    def __init__(self, length: int, seq: int) -> None:
+        self.messages: deque[Message] = deque(maxlen=length)
+        self.reaches_to = seq
+        """All that came after this number is kept."""
+
+    def add(self, message: Message) -> None:
+        if len(self.messages) == self.messages.maxlen:
+            self.reaches_to = self.messages[0].seq
+        self.messages.append(message)
 
 
 class Broadcaster:
-    """A channel: its clients and the number of its last message."""
+    """A channel: its clients, the number of its last message, and what was said before."""
 
-    def __init__(self) -> None:
-        """Begin without clients."""
-        self._clients: dict[Client, None] = {}  # a set that keeps its order: first come, first served
+    def __init__(self, history: Mapping[MessageType, int]) -> None:
+        """Begin without clients; keep so many messages of each type for `since`."""
+        self._clients: dict[Client, Collection[str] | None] = {}
+        """In the order in which they came, with the types of message that each chose; null for all."""
         self._audience_listener: Callable[[], None] | None = None
         self._seq = time.time_ns() // 1_000_000
+        self._history = {type_: _History(length, self._seq) for type_, length in history.items()}
+        self.run = token_hex(4)
+        """The name of this run of Home Assistant: another after each start."""
 
     @property
     def connections(self) -> int:
@@ -261,9 +151,16 @@ class Broadcaster:
         """The number of the last message."""
         return self._seq
 
-    def connect(self, client: Client) -> None:
-        """Send the client what happens from now on; once, however often it connects."""
-        self._clients[client] = None
+    def audience(self, type_: MessageType) -> int:
+        """Return how many clients chose messages of this type, or did not choose."""
+        return sum(types is None or type_ in types for types in self._clients.values())
+
+    def connect(self, client: Client, types: Collection[str] | None = None) -> None:
+        """Send the client what happens from now on; once, however often it connects.
+
+        The types are those that it wants at all: its own filter says the rest.
+        """
+        self._clients[client] = types
         self._audience_changed()
 
     def disconnect(self, client: Client) -> None:
@@ -279,6 +176,19 @@ class Broadcaster:
         """Whether the client listens."""
         return client in self._clients
 
+    def since(self, seq: int, run: str | None = None, types: Collection[str] | None = None) -> Past:
+        """Return what was said after the message of that number, as far as it is kept; only these types, if given.
+
+        A number of another run is none of ours. Without its run, that shows only by the number itself.
+        """
+        ours = run in (None, self.run) and seq <= self._seq
+        wanted = {type_: kept for type_, kept in self._history.items() if types is None or type_ in types}
+        missed = ((m for m in kept.messages if not ours or m.seq > seq) for kept in wanted.values())
+        return Past(
+            list(merge(*missed, key=attrgetter("seq"))),
+            frozenset(type_ for type_, kept in wanted.items() if not ours or seq < kept.reaches_to),
+        )
+
     def _audience_changed(self) -> None:
         if self._audience_listener is not None:
             self._audience_listener()
@@ -289,7 +199,9 @@ class Broadcaster:
         return self._seq
 
     def _deliver(self, message: Message) -> int:
-        """Hand a message to everybody who wants it and return to how many."""
+        """Keep a message, hand it to everybody who wants it, and return to how many."""
+        if (history := self._history.get(message.type)) is not None:
+            history.add(message)
         reached = 0
         for client in tuple(self._clients):
             try:
@@ -308,21 +220,24 @@ class Broadcaster:
 class EventBroadcaster(Broadcaster):
     """The channel `events`: incidents and detections."""
 
-    def __init__(self, *, history: int = HISTORY) -> None:
-        """Keep that many messages for `since`."""
-        super().__init__()
-        self._kept: deque[Message] = deque(maxlen=history)
+    def __init__(self, *, history: int = HISTORY, short_history: int = SHORT_HISTORY) -> None:
+        """Keep so many new and so many changed incidents for `since`, and so many detections."""
+        super().__init__(
+            {
+                MessageType.NEW_EVENT: history,
+                MessageType.EVENT_UPDATED: history,
+                MessageType.DETECTION: short_history,
+            }
+        )
         self._peaks: OrderedDict[int, int] = OrderedDict()
-        self.run = token_hex(4)
-        """The name of this run of Home Assistant: another after each start."""
 
     def broadcast_new_event(self, incident: Incident) -> int:
         """Announce an incident that has been stored; returns the number of clients reached."""
-        return self._keep_and_deliver(self._incident_message(MessageType.NEW_EVENT, self._next(), incident))
+        return self._deliver(self._incident_message(MessageType.NEW_EVENT, self._next(), incident))
 
     def broadcast_event_updated(self, incident: Incident) -> int:
         """Announce that an incident grew, was judged or ended; returns the number of clients reached."""
-        return self._keep_and_deliver(self._incident_message(MessageType.EVENT_UPDATED, self._next(), incident))
+        return self._deliver(self._incident_message(MessageType.EVENT_UPDATED, self._next(), incident))
 
     def broadcast_detection(self, detection: Detection) -> int:
         """Announce one object in one frame; returns the number of clients reached."""
@@ -335,16 +250,7 @@ class EventBroadcaster(Broadcaster):
             peak=None if detection.incident_id is None else self._peaks.get(detection.incident_id),
             reading_of=detection.track_id,
         )
-        return self._keep_and_deliver(message)
-
-    def since(self, seq: int, run: str | None = None) -> Past:
-        """Return what was said after the message of that number, as far as it is kept.
-
-        A number of another run is none of ours. Without its run, that shows only by the number itself.
-        """
-        oldest = self._kept[0].seq if self._kept else self._seq + 1
-        complete = run in (None, self.run) and oldest - 1 <= seq <= self._seq
-        return Past([message for message in self._kept if not complete or message.seq > seq], complete)
+        return self._deliver(message)
 
     def replay(self, incident: Incident, seq: int) -> Message:
         """Return a stored incident as a message for one client; the number is the channel's as the client came."""
@@ -375,17 +281,23 @@ class EventBroadcaster(Broadcaster):
             self._peaks.popitem(last=False)
         return peak
 
-    def _keep_and_deliver(self, message: Message) -> int:
-        self._kept.append(message)
-        return self._deliver(message)
-
 
 class SystemBroadcaster(Broadcaster):
     """The channel `system`: GPUs, cameras and the pipeline. It keeps the last message about each."""
 
-    def __init__(self) -> None:
-        """Begin with nothing known."""
-        super().__init__()
+    def __init__(self, *, history: int = SHORT_HISTORY) -> None:
+        """Begin with nothing known; keep so many messages of each type for `since`."""
+        super().__init__(
+            dict.fromkeys(
+                (
+                    MessageType.GPU_STATS,
+                    MessageType.CAMERA_STATUS,
+                    MessageType.CAMERA_STATS,
+                    MessageType.PIPELINE_STATUS,
+                ),
+                history,
+            )
+        )
         self._gpus: dict[str, Message] = {}
         self._cameras: dict[str, Message] = {}
         self._camera_stats: dict[str, Message] = {}
@@ -408,6 +320,7 @@ class SystemBroadcaster(Broadcaster):
             seq=self._next(),
             data=json_bytes(camera_status_payload(health)),
             camera_id=health.camera_id,
+            reading_of=health.camera_id,
         )
         return self._deliver(message)
 
@@ -425,7 +338,10 @@ class SystemBroadcaster(Broadcaster):
     def broadcast_pipeline_status(self, status: PipelineStatus) -> int:
         """Announce how the pipeline does; returns the number of clients reached."""
         message = self._pipeline = Message(
-            type=MessageType.PIPELINE_STATUS, seq=self._next(), data=json_bytes(pipeline_status_payload(status))
+            type=MessageType.PIPELINE_STATUS,
+            seq=self._next(),
+            data=json_bytes(pipeline_status_payload(status)),
+            reading_of="",
         )
         return self._deliver(message)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
 from homeassistant.components.camera import DOMAIN as CAMERA_DOMAIN
@@ -230,7 +231,7 @@ class CameraSubentryFlow(ZoneSteps):
         location = user_input[field].strip()
         if source == SOURCE_STREAM:
             location = restore_secrets(location, self._present.get(CONF_STREAM_URL, ""))
-        labels = (label.strip().lower() for label in user_input[CONF_LABELS])
+        labels = (normalize("NFC", label.strip().lower()) for label in user_input[CONF_LABELS])
         kept = {name: value for name, value in self._present.items() if name not in FORM_FIELDS}
         return {
             **kept,

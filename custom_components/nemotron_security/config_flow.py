@@ -81,7 +81,18 @@ from .const import (
     SUBENTRY_CAMERA,
 )
 from .detector_flow import DetectorFlow
-from .forms import KEY_NOT_CHANGED, PASSWORD, URLS, async_docs_url, number, seconds, select, several
+from .forms import (
+    KEY_NOT_CHANGED,
+    PASSWORD,
+    UNKNOWN,
+    URLS,
+    async_docs_url,
+    number,
+    seconds,
+    select,
+    several,
+    step_after,
+)
 from .model_watch import chat_server
 from .models import Floor, Topic
 from .vision.messages import MAX_WORKERS
@@ -314,7 +325,7 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
         if not self._trial.done():
             return self.async_show_progress(step_id="probe", progress_action="probe", progress_task=self._trial)
         trial, self._trial = self._trial, None
-        return self.async_show_progress_done(next_step_id=trial.result())
+        return self.async_show_progress_done(next_step_id=step_after(trial) or self._failed(UNKNOWN))
 
     async def _async_try(self) -> str:
         """Try the server, then the model; returns the step that follows."""

@@ -11,7 +11,7 @@ import probatio as vol
 
 from .checks import hide_secrets
 from .detector_forms import FIELD_PLUGIN, FIELD_TOKEN, FIELD_URLS
-from .forms import KEY_NOT_CHANGED
+from .forms import KEY_NOT_CHANGED, UNKNOWN, step_after
 from .vision.trial import Trial
 
 _VISIBLE = 0.01
@@ -115,7 +115,7 @@ class DraftFlow(ConfigEntryBaseFlow):
         if not job.done():
             return self.async_show_progress(step_id=step, progress_action=step, progress_task=job)
         self._draft.job = None
-        return self.async_show_progress_done(next_step_id=job.result())
+        return self.async_show_progress_done(next_step_id=step_after(job) or self._note_failure(UNKNOWN))
 
     def _tell_progress(self, share: float) -> None:
         """Show how much of the job is done, in steps that can be seen."""

@@ -15,9 +15,11 @@ from .checks import server_urls
 from .const import CONF_DETECTOR, PLUGIN_DEEPSTACK, PLUGIN_NCNN, PLUGIN_TRITON, PLUGIN_ULTRALYTICS
 from .detection.custom_models import async_custom_models
 from .detection.environment import EnvironmentProblem, EnvironmentState, platform_problem
+from .detection.model_files import ModelFileError
 from .detection.options import detector_config, detector_of
 from .detector_forms import (
     DEEPSTACK_SCHEMA,
+    FIELD_LABELS_FILE,
     FIELD_MODEL,
     FIELD_PLUGIN,
     FIELD_TENSORRT,
@@ -102,9 +104,28 @@ class DetectorFlow(ModelFlow):
         """Ask for servers of KServe's protocol, and the model there."""
         if user_input is None:
             return self._show_draft("detector_triton", TRITON_SCHEMA, self._present_settings(PLUGIN_TRITON))
-        if self._take_server(PLUGIN_TRITON, "detector_triton", user_input):
+        if self._take_server(PLUGIN_TRITON, "detector_triton", user_input) and await self._async_name_classes(
+            user_input
+        ):
             return await self.async_step_detector_trial()
         return self._show_draft("detector_triton", TRITON_SCHEMA)
+
+    async def _async_name_classes(self, typed: Mapping[str, Any]) -> bool:
+        """Take the names of a server's model from a file, or those it had; tells whether that file is sound."""
+        path, settings, present = typed.get(FIELD_LABELS_FILE, "").strip(), self._draft.settings, self._present_detector
+        if not path:
+            same = all(present.get(field) == settings.get(field) for field in (FIELD_PLUGIN, FIELD_MODEL))
+            if same and (labels := present.get("labels")):
+                settings["labels"] = labels
+            return True
+        if not Path(path).is_absolute():
+            self._draft.errors[FIELD_LABELS_FILE] = "path_not_absolute"
+            return False
+        try:
+            await self.hass.async_add_executor_job(self._take_labels, Path(path))
+        except ModelFileError as err:
+            self._draft.errors[FIELD_LABELS_FILE], self._draft.detail = err.problem, err.detail
+        return not self._draft.errors
 
     async def async_step_detector_deepstack(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask for servers of DeepStack's kind."""

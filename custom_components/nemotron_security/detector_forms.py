@@ -43,6 +43,7 @@ TRITON_SCHEMA = vol.Schema(
         vol.Required(FIELD_URLS): URLS,
         vol.Required(FIELD_MODEL): TextSelector(),
         vol.Optional(FIELD_TOKEN): PASSWORD,
+        vol.Optional(FIELD_LABELS_FILE): TextSelector(),
     }
 )
 DEEPSTACK_SCHEMA = vol.Schema({vol.Required(FIELD_URLS): URLS, vol.Optional(FIELD_TOKEN): PASSWORD})

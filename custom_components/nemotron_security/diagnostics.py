@@ -7,7 +7,6 @@ from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.const import CONF_UNIQUE_ID
 from homeassistant.core import HomeAssistant
 
-from .broadcasters import camera_status_payload, pipeline_status_payload
 from .const import (
     CONF_ANALYZER_KEY,
     CONF_ANALYZER_URL,
@@ -20,6 +19,7 @@ from .coordinator import CameraCoordinator
 from .detection.environment import platform_problem
 from .detection.options import DETECTOR_SECRETS
 from .environments import async_environment
+from .payloads import camera_status_payload, pipeline_status_payload
 from .runtime import NemotronSecurityConfigEntry, Runtime
 
 # A camera's unique id is made of its stream's address; without a name of its own it is titled by its host. A note tells

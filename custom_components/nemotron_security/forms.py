@@ -1,6 +1,9 @@
-"""What the flows' forms are made of."""
+"""What the flows' forms are made of, and what follows what they wait for."""
 
+import asyncio
 from enum import StrEnum
+import logging
+import traceback
 
 from homeassistant.const import UnitOfTime
 from homeassistant.core import HomeAssistant
@@ -18,7 +21,12 @@ from homeassistant.helpers.selector import (
 from homeassistant.loader import async_get_integration
 
 from .const import DOMAIN
+from .vision.redact import redact
 
+_LOGGER = logging.getLogger(__name__)
+
+UNKNOWN = "unknown"
+"""The error of a form when what followed failed in a way that nobody foresaw."""
 KEY_NOT_CHANGED = "__**key_not_changed**__"
 """Stands in a form for a key that is kept, as Home Assistant's own flows do it."""
 PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
@@ -59,6 +67,19 @@ def shown_number(unit: str) -> NumberSelector:
 def seconds(minimum: int, maximum: int) -> NumberSelector:
     """Return a field for a whole number of seconds."""
     return number(minimum, maximum, UnitOfTime.SECONDS)
+
+
+def step_after(job: asyncio.Task[str]) -> str | None:
+    """Return the step that a job says follows it; None if it failed in a way that nobody foresaw, which is logged.
+
+    A flow that raised here instead would hang: what it waited for is gone, and no further request brings it back.
+    """
+    try:
+        return job.result()
+    except Exception as err:  # noqa: BLE001  # whatever it is, the form comes back
+        said = redact("".join(traceback.format_exception(err)))
+        _LOGGER.error("Failed: %s\n%s", job.get_name(), said)  # noqa: TRY400  # its traceback may hold secrets
+        return None
 
 
 async def async_docs_url(hass: HomeAssistant) -> str:

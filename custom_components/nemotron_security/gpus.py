@@ -15,7 +15,7 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later, async_track_time_interval
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 
-from .broadcasters import SystemBroadcaster
+from .broadcasters import MessageType, SystemBroadcaster
 from .const import CONF_GPU_INTERVAL, CONF_GPU_URLS, DEFAULT_GPU_INTERVAL, DOMAIN
 from .gpu import GpuError, GpuProblem, GpuReading, GpuReport, GpuSource
 from .gpu.nvml import NvmlSource
@@ -155,13 +155,14 @@ class GpuMonitor(DataUpdateCoordinator[Readings]):
 
     @callback
     def _async_audience_changed(self) -> None:
-        """A client of the channel wants figures as an entity does, and the first ones at once."""
-        if self._system.connections and self._leave is None:
+        """A client that chose GPUs' readings wants figures as an entity does, and the first ones at once."""
+        wanted = self._system.audience(MessageType.GPU_STATS) > 0
+        if wanted and self._leave is None:
             was_idle = not self._listeners
             self._leave = self.async_add_listener(_nothing)
             if was_idle:
                 self._async_in_background(self.async_refresh)
-        elif not self._system.connections and self._leave is not None:
+        elif not wanted and self._leave is not None:
             self._leave()
             self._leave = None
 

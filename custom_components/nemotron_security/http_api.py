@@ -5,7 +5,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
-from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistantView
+from homeassistant.auth.models import User
+from homeassistant.components.http import KEY_AUTHENTICATED, KEY_HASS, KEY_HASS_USER, HomeAssistantView
 from homeassistant.components.http.auth import async_sign_path
 from homeassistant.core import HomeAssistant, callback
 
@@ -34,7 +35,28 @@ def async_picture_url(hass: HomeAssistant, picture_id: int, refresh_token_id: st
     return async_sign_path(hass, f"{PICTURES}/{picture_id}", VALIDITY, refresh_token_id=refresh_token_id)
 
 
-class PictureView(HomeAssistantView):
+class SignedView(HomeAssistantView):
+    """A view whose paths are signed and expire while a page shows them.
+
+    Who is not authenticated is forbidden, as 401 would count as a failed log-in, and an open dashboard's address be
+    banned. Every handler has to begin with `user_of`.
+    """
+
+    requires_auth = False
+
+    def user_of(self, request: web.Request) -> User:
+        """Return who asks, by a token or by the path's signature.
+
+        Raises:
+            web.HTTPForbidden: nobody knows; the signature may have expired.
+        """
+        if not request.get(KEY_AUTHENTICATED, False):
+            raise web.HTTPForbidden
+        user: User = request[KEY_HASS_USER]
+        return user
+
+
+class PictureView(SignedView):
     """Serves a stored picture.
 
     Nothing of the request but a number reaches the store. A picture that does not exist and one that the user may not
@@ -46,6 +68,7 @@ class PictureView(HomeAssistantView):
 
     async def get(self, request: web.Request, picture_id: str) -> web.Response:
         """Return the JPEG."""
+        user = self.user_of(request)
         hass = request.app[KEY_HASS]
         entries: list[NemotronSecurityConfigEntry] = hass.config_entries.async_loaded_entries(DOMAIN)
         if not entries:
@@ -54,7 +77,7 @@ class PictureView(HomeAssistantView):
         try:
             found = await store.async_picture(int(picture_id))
             # What the user may see now, whatever it was when the path was signed.
-            if found is None or not async_permissions(hass).may_read(request[KEY_HASS_USER], found[1]):
+            if found is None or not async_permissions(hass).may_read(user, found[1]):
                 raise web.HTTPNotFound
             picture = found[0]
             etag = _etag(picture)

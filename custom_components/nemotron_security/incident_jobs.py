@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+import time
 from typing import Final, Protocol, override
 
 from .episodes import Episode
@@ -15,6 +16,8 @@ from .vision.messages import TrackPicture
 WAITING_DETECTIONS: Final = 2000
 WAITING_PICTURES: Final = 24
 """What is kept in memory while the store fails; the oldest are dropped first."""
+DETECTIONS_TOLD_WITHIN: Final = 3.0
+"""Seconds that detections may wait for the store and still be told: what a live view shows is of now."""
 
 
 class IncidentListener(Protocol):
@@ -33,7 +36,7 @@ class IncidentListener(Protocol):
         """A verdict came so late that it is no news."""
 
     def detections_stored(self, detections: Sequence[Detection]) -> None:
-        """Objects were seen."""
+        """Objects were seen, a moment ago; those that waited long for the store are not told of."""
 
     def store_failed(self, error: StoreError) -> None:
         """The store fails; told once until it recovers."""
@@ -247,6 +250,7 @@ class AddDetections(Job):
     record: Record | None
     """The incident that goes on, if one does."""
     detections: list[Detection]
+    queued_at: float = field(default_factory=time.monotonic)
 
     @override
     async def async_store(self, store: Store) -> None:
@@ -261,7 +265,9 @@ class AddDetections(Job):
 
     @override
     def announce(self, listener: IncidentListener) -> None:
-        listener.detections_stored(self.detections)
+        # Else all that waited for a store that failed would come at once, and push what else was said out of memory.
+        if time.monotonic() - self.queued_at <= DETECTIONS_TOLD_WITHIN:
+            listener.detections_stored(self.detections)
 
 
 class Jobs:

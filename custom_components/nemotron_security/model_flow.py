@@ -1,6 +1,6 @@
 """The steps for a detector that runs on this machine: its model, and the environment of one with large packages."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from .detector_forms import (
 )
 from .environments import async_environment, model_store, needs_environment
 from .forms import async_docs_url
+from .vision.messages import Problem
 
 _GIGABYTE = 1e9
 
@@ -97,8 +98,17 @@ class ModelFlow(DraftFlow):
             present = next((model.id for model in stored if model.path == self._present_detector.get(FIELD_MODEL)), "")
             return self._show_draft("model_stored", stored_schema(stored), {FIELD_MODEL: present} if present else {})
         self._note_typed("model_stored", user_input)
-        chosen = next(model for model in stored if model.id == user_input[FIELD_MODEL])
+        chosen = self._chosen(stored, user_input)
+        if chosen is None:
+            return self._show_draft("model_stored", stored_schema(stored))
         return await self._async_model_chosen(chosen.path)
+
+    def _chosen(self, models: Sequence[StoredModel], user_input: dict[str, Any]) -> StoredModel | None:
+        """Return the model that somebody chose, or let the form say that it is gone: another window removed it."""
+        chosen = next((model for model in models if model.id == user_input[FIELD_MODEL]), None)
+        if chosen is None:
+            self._note_failure(Problem.MODEL_MISSING, user_input[FIELD_MODEL])
+        return chosen
 
     async def async_step_model_path(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask where on this machine the model lies."""
@@ -256,7 +266,9 @@ class ModelFlow(DraftFlow):
         if user_input is None:
             return self._show_draft("model_export", export_schema(models))
         self._note_typed("model_export", user_input)
-        chosen = next(model for model in models if model.id == user_input[FIELD_MODEL])
+        chosen = self._chosen(models, user_input)
+        if chosen is None:
+            return self._show_draft("model_export", export_schema(models))
         self._begin_job(self._async_export(chosen, int(user_input[FIELD_SIDE])), "export of a model")
         return await self.async_step_export_progress()
 

@@ -208,11 +208,12 @@ class IncidentFilter:
     minimum_peak: int | None = None
     """`peak_score` at least."""
     since: datetime | None = None
-    """It still went on then or later."""
+    """It still went on then or later, whenever something of it was seen last."""
     until: datetime | None = None
     """It began before then."""
     text: str | None = None
-    """Each word occurs in title, summary, reasoning, note or labels: in any order and case, also within a word."""
+    """Each word occurs in title, summary, reasoning, note, trigger, zones or labels: in any order and case, also within
+    a word."""
     reviewed: bool | None = None
     feedback: Feedback | None = None
 

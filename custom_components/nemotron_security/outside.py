@@ -5,6 +5,7 @@ incident. What is no such entity does the same by the actions `start_looking` an
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntry
@@ -21,6 +22,8 @@ from .vision.pool import WorkerPool
 
 LOOK_TIME: Final = 30.0
 """Seconds that the detector looks after something happened."""
+COMING_BACK: Final = timedelta(seconds=10)
+"""After an entity is there again and unknown, what it says within that time may have been long ago."""
 LONGEST_TRIGGER: Final = 200
 """Characters."""
 MOMENTARY: Final = ("event", "button", "input_button")
@@ -140,4 +143,8 @@ def _is_news(old: State | None, new: State) -> bool:
         return False
     if new.domain in MOMENTARY:
         return new.state != old.state
-    return new.state == STATE_ON and old.state == STATE_OFF
+    if new.state != STATE_ON:
+        return False
+    # Some have never said anything when they come back, and say what they said last a moment later: a retained message.
+    waited = new.last_changed - old.last_changed >= COMING_BACK
+    return old.state == STATE_OFF or (old.state == STATE_UNKNOWN and waited)

@@ -1,13 +1,21 @@
 """Who may do what: a camera's messages, incidents and pictures belong to whoever may read or control its entity."""
 
+from collections.abc import Callable
+import time
+from typing import Final
+
 from homeassistant.auth.models import User
 from homeassistant.auth.permissions.const import POLICY_CONTROL, POLICY_READ
 from homeassistant.components.camera.const import DOMAIN as CAMERA_DOMAIN
-from homeassistant.core import Event, HomeAssistant, callback, split_entity_id
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback, split_entity_id
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
+
+LAST_WORDS: Final = 600.0
+"""Seconds for which a camera that was removed is still heard of by whoever could read it: until its incident has ended,
+was judged, and a slow client or one that reconnects knows it too."""
 
 
 class CameraPermissions:
@@ -21,21 +29,51 @@ class CameraPermissions:
         """Look entities up once, until the registry changes."""
         self._hass = hass
         self._entity_ids: dict[str, list[str]] = {}
-        hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._forget)
+        self._removed: dict[str, tuple[float, list[str]]] = {}
+        """When cameras were removed, and their entities until then."""
+        self._listeners: list[Callable[[str], None]] = []
+        hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, self._handle_registry)
 
     def may_read(self, user: User, camera_id: str) -> bool:
         """Say whether the user may see what the camera sees, by the policies of this moment."""
-        return user.is_admin or self._holds(user, camera_id, POLICY_READ)
+        return user.is_admin or _holds(user, self._entities_of(camera_id), POLICY_READ)
+
+    def may_hear(self, user: User, camera_id: str) -> bool:
+        """Say whether the user is told what a camera has to say: who may read it, of its last words who could."""
+        if user.is_admin:
+            return True
+        return _holds(user, self._entities_of(camera_id) or self._last_entities_of(camera_id), POLICY_READ)
 
     def may_control(self, user: User, camera_id: str) -> bool:
         """Say whether the user may change what is kept of the camera, by the policies of this moment."""
-        return user.is_admin or self._holds(user, camera_id, POLICY_CONTROL)
+        return user.is_admin or _holds(user, self._entities_of(camera_id), POLICY_CONTROL)
 
-    def _holds(self, user: User, camera_id: str, policy: str) -> bool:
+    @callback
+    def async_camera_removed(self, camera_id: str) -> None:
+        """Remember the entities of a camera whose settings are gone; Home Assistant removes them next."""
+        if entity_ids := self._entities_of(camera_id):
+            self._removed[camera_id] = time.monotonic(), entity_ids
+
+    @callback
+    def async_on_registered(self, listener: Callable[[str], None]) -> CALLBACK_TYPE:
+        """Call the listener with the id of each camera whose `camera` entity is registered; returns what ends that.
+
+        Before that, nobody but administrators may read of a new camera.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _entities_of(self, camera_id: str) -> list[str]:
         if (entity_ids := self._entity_ids.get(camera_id)) is None:
             entity_ids = self._entity_ids[camera_id] = self._find(camera_id)
-        check = user.permissions.check_entity
-        return bool(entity_ids) and all(check(entity_id, policy) for entity_id in entity_ids)
+        return entity_ids
+
+    def _last_entities_of(self, camera_id: str) -> list[str]:
+        removed_at, entity_ids = self._removed.get(camera_id, (0.0, []))
+        if entity_ids and time.monotonic() - removed_at > LAST_WORDS:
+            del self._removed[camera_id]
+            return []
+        return entity_ids
 
     def _find(self, camera_id: str) -> list[str]:
         registry = er.async_get(self._hass)
@@ -49,8 +87,20 @@ class CameraPermissions:
         return cameras or entity_ids
 
     @callback
-    def _forget(self, _event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+    def _handle_registry(self, event: Event[er.EventEntityRegistryUpdatedData]) -> None:
         self._entity_ids.clear()
+        if event.data["action"] != "create":
+            return
+        entity = er.async_get(self._hass).async_get(event.data["entity_id"])
+        if entity and (entity.domain, entity.platform) == (CAMERA_DOMAIN, DOMAIN) and entity.config_subentry_id:
+            for listener in list(self._listeners):
+                listener(entity.config_subentry_id)
+
+
+def _holds(user: User, entity_ids: list[str], policy: str) -> bool:
+    """Say whether the user's policy holds for all of these, and there are any."""
+    check = user.permissions.check_entity
+    return bool(entity_ids) and all(check(entity_id, policy) for entity_id in entity_ids)
 
 
 _PERMISSIONS: HassKey[CameraPermissions] = HassKey(f"{DOMAIN}_camera_permissions")

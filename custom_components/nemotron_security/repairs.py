@@ -9,6 +9,7 @@ from homeassistant.core import HomeAssistant
 from .const import DOMAIN
 from .detection.environment import EnvironmentFailure
 from .environments import async_environment
+from .forms import UNKNOWN, step_after
 
 
 async def async_create_fix_flow(
@@ -49,7 +50,7 @@ class EnvironmentRepairFlow(RepairsFlow):
         if not self._job.done():
             return self.async_show_progress(step_id="install", progress_action="install", progress_task=self._job)
         job, self._job = self._job, None
-        return self.async_show_progress_done(next_step_id=job.result())
+        return self.async_show_progress_done(next_step_id=step_after(job) or self._failed(UNKNOWN))
 
     async def _async_install(self) -> str:
         """Make it anew; returns the step that follows."""
@@ -57,9 +58,13 @@ class EnvironmentRepairFlow(RepairsFlow):
         try:
             await environment.async_install(await environment.async_build(), self.async_update_progress)
         except EnvironmentFailure as err:
-            self._error, self._detail = err.problem, err.detail
-            return "confirm"
+            return self._failed(err.problem, err.detail)
         return "done"
+
+    def _failed(self, error: str, detail: str = "") -> str:
+        """Keep why it could not be made; returns the step that says so."""
+        self._error, self._detail = error, detail
+        return "confirm"
 
     async def async_step_done(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Start the detector again."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from homeassistant.auth.models import User
 from homeassistant.auth.permissions.const import POLICY_CONTROL
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError, Unauthorized
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
 
 from .const import DOMAIN
 from .models import Feedback, Incident, Review
@@ -35,10 +35,13 @@ async def async_review(
     """Store and announce a review; it takes the place of an earlier one. Without a user it is the house's own.
 
     Raises:
+        ServiceValidationError: nobody looked at it, and yet it was harmless or serious.
         LookupError: there is no such incident, or none that the user may read.
         Unauthorized: the user may read, but not control its camera.
         HomeAssistantError: the database does not take it now.
     """
+    if feedback is not None and not reviewed:
+        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="review_contradictory")
     review = Review(
         reviewed=reviewed,
         feedback=None if feedback is None else Feedback(feedback),

@@ -26,7 +26,7 @@ from .analysis.keyframes import LARGEST_SIDE
 from .analysis.nemotron import NemotronAnalyzer
 from .analysis.probe import ModelProblem
 from .announcer import Announcer
-from .broadcasters import PartState, async_channels
+from .broadcasters import async_channels
 from .const import (
     ANALYZER_AI_TASK,
     ANALYZER_NEMOTRON,
@@ -58,6 +58,8 @@ from .lasting import Lasting
 from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
+from .payloads import PartState
+from .permissions import async_permissions
 from .store import Store
 from .vision.messages import (
     CameraState,
@@ -99,6 +101,7 @@ class Runtime:
         self.store = store
         self.issues = Issues(hass)
         self.events, self.system = async_channels(hass)
+        self._permissions = async_permissions(hass)
         self._workers = _workers(entry)
         self.executor = WorkerPool(self._handle_report, workers=self._workers, python=python)
         self.cameras: dict[str, CameraCoordinator] = {}
@@ -187,6 +190,7 @@ class Runtime:
             {"house": (self.house.restore, self.house.as_data), "calls": (self.budget.restore, self.budget.as_data)}
         )
         self._entry.async_on_unload(self.house.async_start())
+        self._entry.async_on_unload(self._permissions.async_on_registered(self._handle_registered))
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
@@ -259,13 +263,12 @@ class Runtime:
 
     async def async_sync_cameras(self) -> None:
         """Start, change and stop cameras so that they are those of the entry's subentries."""
+        for camera_id in self._settings.keys() - self._wanted_cameras().keys():
+            self._permissions.async_camera_removed(camera_id)  # at once: its entities go next
         async with self._changing:  # else a change overtakes an earlier one, and that has the last word
             if self._stopping is not None:
                 return
-            wanted = {
-                subentry.subentry_id: CameraSettings.of(subentry)
-                for subentry in self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
-            }
+            wanted = self._wanted_cameras()
             for camera_id in self._settings.keys() - wanted.keys():
                 await self._async_remove_camera(camera_id)
             for camera_id, settings in wanted.items():
@@ -273,6 +276,10 @@ class Runtime:
                     self._add_camera(settings)
                 elif settings != self._settings[camera_id]:
                     await self._async_change_camera(settings)
+
+    def _wanted_cameras(self) -> dict[str, CameraSettings]:
+        subentries = self._entry.get_subentries_of_type(SUBENTRY_CAMERA)
+        return {subentry.subentry_id: CameraSettings.of(subentry) for subentry in subentries}
 
     def _add_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
@@ -286,6 +293,12 @@ class Runtime:
         self._feeds[camera_id].async_start(settings)
         for add in self._adders:
             add(camera)
+
+    @callback
+    def _handle_registered(self, camera_id: str) -> None:
+        """Say a new camera's status again: only now others than administrators may hear it."""
+        if camera := self.cameras.get(camera_id):
+            self.system.broadcast_camera_status(camera.data.health)
 
     async def _async_change_camera(self, settings: CameraSettings) -> None:
         camera_id = settings.camera_id
@@ -312,15 +325,15 @@ class Runtime:
         self.cameras[camera_id].async_settings_changed()
 
     async def _async_remove_camera(self, camera_id: str) -> None:
-        del self._settings[camera_id]
+        feed = self._feeds.pop(camera_id)
+        del self._settings[camera_id], self.cameras[camera_id]
         self.outside.async_forget(camera_id)
-        await self._feeds.pop(camera_id).async_stop()
-        self.executor.remove_camera(camera_id)
-        self.incidents.camera_removed(camera_id)
-        self.health.async_forget_camera(camera_id)
-        del self.cameras[camera_id]
         self.system.broadcast_camera_status(CameraHealth(camera_id=camera_id))
         self.system.forget_camera(camera_id)
+        self.incidents.camera_removed(camera_id)
+        await feed.async_stop()
+        self.executor.remove_camera(camera_id)
+        self.health.async_forget_camera(camera_id)
         self.issues.async_clear(camera_id)
 
     def _load_detector(self) -> None:

@@ -5,10 +5,10 @@ from typing import Any
 from homeassistant.components.system_health import SystemHealthRegistration
 from homeassistant.core import HomeAssistant, callback
 
-from .broadcasters import PartState
 from .const import DOMAIN
 from .detection.options import detector_config
 from .models import CameraStatus
+from .payloads import PartState
 from .runtime import NemotronSecurityConfigEntry
 
 

@@ -10,6 +10,7 @@ from itertools import combinations
 import re
 import secrets
 from typing import Any, Final
+from unicodedata import normalize
 
 from .const import CONF_LABELS, CONF_LINES, CONF_MASKS, CONF_OPENING_ZONES, CONF_ZONES, DEFAULT_LABELS
 from .vision.messages import Direction
@@ -63,8 +64,9 @@ _KEYS: Final = {ShapeKind.ZONE: CONF_ZONES, ShapeKind.LINE: CONF_LINES, ShapeKin
 
 
 def tidy_name(name: str) -> str:
-    """Return the name on one line, without what cannot be stored."""
-    return " ".join(_NOT_TEXT.sub(" ", name.encode("utf-8", "replace").decode()).split())
+    """Return the name on one line, without what cannot be stored, its letters composed: `é` is one, as most type it."""
+    text = normalize("NFC", name.encode("utf-8", "replace").decode())
+    return " ".join(_NOT_TEXT.sub(" ", text).split())
 
 
 def tidy_points(points: Iterable[Sequence[float]]) -> list[Point]:
@@ -225,7 +227,12 @@ def name_problem(name: str, taken: Iterable[str]) -> str | None:
         return "empty_name"
     if len(name) > LONGEST_NAME:
         return "long_name"
-    return "name_taken" if name.casefold() in {other.casefold() for other in taken} else None
+    return "name_taken" if _folded(name) in map(_folded, taken) else None
+
+
+def _folded(name: str) -> str:
+    """Return what is the same for names that people cannot tell apart by ear."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def taken_names(settings: Mapping[str, Any], kind: ShapeKind, own_id: str | None) -> list[str]:

@@ -11,23 +11,26 @@ from html import escape
 from http import HTTPStatus
 import json
 from pathlib import Path
+import re
 import secrets
 from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
-from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistantView
+from homeassistant.components.http import KEY_HASS, HomeAssistantView
 from homeassistant.components.http.auth import async_sign_path
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry, UnknownSubEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.data_entry_flow import UnknownFlow
 from homeassistant.helpers.translation import async_get_translations
+from homeassistant.loader import async_get_integration
 from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 from homeassistant.util.json import json_loads
 import probatio as vol
 
 from .const import DOMAIN
+from .http_api import SignedView
 from .permissions import async_permissions
 from .vision.messages import Direction
 from .zone_checks import (
@@ -70,6 +73,8 @@ SCRIPTS: Final = ("state", "picture", "drawing", "saving", "page")
 """Parts of the page's one script, in their order."""
 TEXTS: Final = "draw_"
 """What the page's texts begin with, among the translations that belong to no form."""
+_ACCEPTED: Final = re.compile(r"\b([A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*)\s*(?:;\s*q=([01](?:\.[0-9]{1,3})?))?")
+"""A language and how much it is wanted, in a browser's header."""
 
 
 def _number(value: Any) -> float:
@@ -199,9 +204,9 @@ class ZoneEditor:
     def _is_open(self) -> bool:
         return bool(self._secret) and dt_util.utcnow() < self._valid_until
 
-    async def async_page(self, nonce: str) -> str:
+    async def async_page(self, nonce: str, language: str) -> str:
         """Return the window's HTML."""
-        texts = await async_texts(self._hass)
+        texts = await _async_texts(self._hass, language)
         page, style, script = await self._hass.async_add_executor_job(_page_files)
         data = {
             "texts": {key.removeprefix(TEXTS): text for key, text in texts.items() if key.startswith(TEXTS)},
@@ -212,7 +217,7 @@ class ZoneEditor:
             "longest_name": LONGEST_NAME,
         }
         return Template(page).substitute(
-            language=escape(self._hass.config.language),
+            language=escape(language),
             title=escape(texts["draw_title"].format(camera=self.title)),
             nonce=nonce,
             style=style,
@@ -221,7 +226,7 @@ class ZoneEditor:
             data=json.dumps(data).replace("<", "\\u003c"),
         )
 
-    async def async_take(self, drawing: Mapping[str, Any]) -> list[dict[str, Any]]:
+    async def async_take(self, drawing: Mapping[str, Any], language: str) -> list[dict[str, Any]]:
         """Save what was drawn and go on with the flow, or return what is wrong with which of it.
 
         Each problem has the `kind` and the `index` of what it is about (None for all of the kind), the `field`, its
@@ -229,7 +234,7 @@ class ZoneEditor:
         """
         settings, new = self._merged(drawing)
         if problems := list(_problems(settings, drawing)):
-            texts = await async_texts(self._hass)
+            texts = await _async_texts(self._hass, language)
             return [{**problem, "text": texts[problem["problem"]]} for problem in problems]
         self.async_save(settings)
         self.drawn = new
@@ -303,11 +308,30 @@ def _page_files() -> tuple[str, str, str]:
     return page, style, "\n".join(scripts)
 
 
-async def async_texts(hass: HomeAssistant) -> dict[str, str]:
+async def _async_language(request: web.Request) -> str:
+    """Return the language that the user of a browser reads best, of those that there are texts in; else English.
+
+    Nobody is logged in there, so that what a user chose in Home Assistant is not known.
+    """
+    hass = request.app[KEY_HASS]
+    folder = (await async_get_integration(hass, DOMAIN)).file_path / "translations"
+    files = await hass.async_add_executor_job(lambda: [file.stem for file in folder.glob("*.json")])
+    translated = {language.lower(): language for language in files}
+    accepted = request.headers.get(hdrs.ACCEPT_LANGUAGE) or hass.config.language
+    wanted = [(float(quality or 1), language) for language, quality in _ACCEPTED.findall(accepted)]
+    for quality, language in sorted(wanted, key=lambda item: -item[0]):
+        parts = language.lower().split("-")
+        for length in range(len(parts), 0, -1):
+            if quality and (found := translated.get("-".join(parts[:length]))):
+                return found
+    return "en"
+
+
+async def _async_texts(hass: HomeAssistant, language: str) -> dict[str, str]:
     """Return the errors of the camera's forms and what belongs to no form, by their keys."""
     texts: dict[str, str] = {}
     for category, prefix in (("config_subentries", "camera.error."), ("common", "")):
-        found = await async_get_translations(hass, hass.config.language, category, [DOMAIN])
+        found = await async_get_translations(hass, language, category, [DOMAIN])
         start = f"component.{DOMAIN}.{category}.{prefix}"
         texts |= {key.removeprefix(start): text for key, text in found.items() if key.startswith(start)}
     return texts
@@ -338,7 +362,8 @@ class _SecretView(HomeAssistantView):
         for editor in hass.data.get(EDITORS, {}).values():
             if editor.knows(secret) and editor.exists:
                 return editor
-        raise web.HTTPForbidden(text=(await async_texts(hass))["draw_expired"], headers=_NOT_KEPT)
+        texts = await _async_texts(hass, await _async_language(request))
+        raise web.HTTPForbidden(text=texts["draw_expired"], headers=_NOT_KEPT)
 
 
 _NOT_KEPT: Final[dict[str, str]] = {hdrs.CACHE_CONTROL: "no-store"}
@@ -359,7 +384,7 @@ class ZonePageView(_SecretView):
             "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
         return web.Response(
-            text=await editor.async_page(nonce),
+            text=await editor.async_page(nonce, await _async_language(request)),
             content_type="text/html",
             headers={**_NOT_KEPT, "Content-Security-Policy": policy},
         )
@@ -372,7 +397,7 @@ class ZonePageView(_SecretView):
             _checked(CANCEL_SCHEMA, body)
             await editor.async_leave()
             return self.json({}, headers=_NOT_KEPT)
-        problems = await editor.async_take(_checked(DRAWING_SCHEMA, body))
+        problems = await editor.async_take(_checked(DRAWING_SCHEMA, body), await _async_language(request))
         status = HTTPStatus.UNPROCESSABLE_ENTITY if problems else HTTPStatus.OK
         return self.json({"problems": problems}, status, headers=_NOT_KEPT)
 
@@ -391,7 +416,7 @@ class ZonePagePictureView(_SecretView):
         return web.Response(body=jpeg, content_type="image/jpeg", headers=_NOT_KEPT)
 
 
-class ZonePictureView(HomeAssistantView):
+class ZonePictureView(SignedView):
     """The picture that a form shows, as long as its flow is open."""
 
     url = PICTURES + "/{flow_id:[0-9a-f]{32}}/{number:[0-9]{1,9}}"
@@ -399,11 +424,12 @@ class ZonePictureView(HomeAssistantView):
 
     async def get(self, request: web.Request, flow_id: str, number: str) -> web.Response:
         """Return the SVG."""
+        user = self.user_of(request)
         hass = request.app[KEY_HASS]
         editor = hass.data.get(EDITORS, {}).get(flow_id)
         if editor is None or not editor.exists:
             raise web.HTTPNotFound
-        if not async_permissions(hass).may_read(request[KEY_HASS_USER], editor.camera_id):
+        if not async_permissions(hass).may_read(user, editor.camera_id):
             raise web.HTTPNotFound
         return web.Response(
             body=await editor.async_drawn_picture(),

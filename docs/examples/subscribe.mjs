@@ -8,16 +8,18 @@
 // In a browser the same works, with the address and the token written here.
 const { HOME_ASSISTANT_URL: url, HOME_ASSISTANT_TOKEN: token } = process.env;
 
-// The ids of our two commands: Home Assistant puts them on everything that belongs to them.
-const EVENTS = 1;
-const SYSTEM = 2;
+// Our two commands: Home Assistant puts their ids on everything that belongs to them.
+const commands = [
+  { id: 1, type: "nemotron_security/events/subscribe", replay: 5 },
+  { id: 2, type: "nemotron_security/system/subscribe" },
+];
 
-// The number of the last event and the run that it belongs to, for the next `since`.
-let last;
-let run;
+// Of each channel the number of its last message (`since`) and the run that it belongs to.
+const where = { 1: {}, 2: {} };
 
 // While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
-const NOT_YET = ["unknown_command", "not_found"];
+// The last one ends a subscription that failed.
+const NOT_YET = ["unknown_command", "not_found", "unknown_error"];
 
 function connect() {
   const socket = new WebSocket(`${url.replace(/^http/, "ws").replace(/\/$/, "")}/api/websocket`);
@@ -27,9 +29,8 @@ function connect() {
     auth_required: () => send({ type: "auth", access_token: token }),
     auth_invalid: ({ message }) => giveUp(`Home Assistant does not let us in: ${message}`),
     auth_ok() {
-      // With `since`, what happened while we were away comes first. While it and `run` are undefined, JSON leaves them out.
-      send({ id: EVENTS, type: "nemotron_security/events/subscribe", replay: 5, since: last, run });
-      send({ id: SYSTEM, type: "nemotron_security/system/subscribe" });
+      // With `since`, what happened while we were away comes first.
+      for (const command of commands) send({ ...command, ...where[command.id] });
     },
     result({ id, success, result, error }) {
       if (!success) {
@@ -38,14 +39,19 @@ function connect() {
         socket.close();
         return;
       }
-      if (id !== EVENTS) return;
-      if (!result.complete) console.log("away too long: something is missing");
-      if (last === undefined || !result.complete) last = result.seq;
-      run = result.run;
+      const { seq, run, complete } = result;
+      if (!complete) console.log("away too long: something is missing");
+      where[id] = { since: complete ? (where[id].since ?? seq) : seq, run };
     },
     event({ id, event }) {
+      where[id].since = event.seq;
+      if (event.type === "missed") {
+        console.log("too slow: coming back for what we missed");
+        socket.onmessage = null;
+        socket.close();
+        return;
+      }
       show(event);
-      if (id === EVENTS) last = event.seq;
     },
   };
 

@@ -12,15 +12,24 @@ from typing import Any
 
 import aiohttp
 
-# The ids of our two commands: Home Assistant puts them on everything that belongs to them.
+# Our two commands, by their ids: Home Assistant puts those on everything that belongs to them.
 EVENTS, SYSTEM = 1, 2
+COMMANDS = {
+    EVENTS: {"type": "nemotron_security/events/subscribe", "replay": 5},
+    SYSTEM: {"type": "nemotron_security/system/subscribe"},
+}
 
 # While Home Assistant starts it already answers, but does not know our commands, or their integration is not loaded.
-NOT_YET = ("unknown_command", "not_found")
+# The last one ends a subscription that failed.
+NOT_YET = ("unknown_command", "not_found", "unknown_error")
 
 
 class NotYetError(Exception):
     """The integration is not running, for now."""
+
+
+class MissedError(Exception):
+    """We read too slowly; `since` brings what we missed."""
 
 
 class Listener:
@@ -30,19 +39,16 @@ class Listener:
         """Listen to the Home Assistant of that address."""
         self.url = f"{url.rstrip('/')}/api/websocket"
         self.token = token
-        self.last: int | None = None
-        """The number of the last event, for the next `since`."""
-        self.run = ""
-        """The run that it belongs to."""
+        self.since: dict[int, dict[str, Any]] = {EVENTS: {}, SYSTEM: {}}
+        """Of each channel the number of its last message, and the run that it belongs to."""
 
     async def listen(self) -> None:
         """Print until the connection ends."""
         async with aiohttp.ClientSession() as session, session.ws_connect(self.url, heartbeat=30) as socket:
             await self.log_in(socket)
-            # With `since`, what happened while we were away comes first.
-            since = {} if self.last is None else {"since": self.last, "run": self.run}
-            await socket.send_json({"id": EVENTS, "type": "nemotron_security/events/subscribe", "replay": 5, **since})
-            await socket.send_json({"id": SYSTEM, "type": "nemotron_security/system/subscribe"})
+            for channel, command in COMMANDS.items():
+                # With `since`, what happened while we were away comes first.
+                await socket.send_json({"id": channel, **command, **self.since[channel]})
             async for frame in socket:
                 self.take(frame.json())
 
@@ -56,20 +62,23 @@ class Listener:
 
     def take(self, message: dict[str, Any]) -> None:
         """Take the answer to a command, or a message of a channel."""
+        since = self.since[message["id"]]
         if message["type"] == "event":
-            show(message["event"]["type"], message["event"]["data"])
-            if message["id"] == EVENTS:
-                self.last = message["event"]["seq"]
+            event = message["event"]
+            since["since"] = event["seq"]
+            if event["type"] == "missed":
+                raise MissedError("too slow: coming back for what we missed")
+            show(event["type"], event["data"])
         elif not message["success"]:
             error = message["error"]
             raise NotYetError(error["message"]) if error["code"] in NOT_YET else SystemExit(error["message"])
-        elif message["id"] == EVENTS:
-            complete = message["result"]["complete"]
-            if not complete:
+        else:
+            result = message["result"]
+            if not result["complete"]:
                 print("away too long: something is missing", flush=True)
-            if self.last is None or not complete:
-                self.last = message["result"]["seq"]
-            self.run = message["result"]["run"]
+            if "since" not in since or not result["complete"]:
+                since["since"] = result["seq"]
+            since["run"] = result["run"]
 
 
 def show(kind: str, data: dict[str, Any]) -> None:
@@ -95,7 +104,7 @@ async def main() -> None:
     while True:
         try:
             await listener.listen()
-        except (aiohttp.ClientError, aiohttp.WSMessageTypeError, NotYetError) as error:
+        except (aiohttp.ClientError, aiohttp.WSMessageTypeError, NotYetError, MissedError) as error:
             print(error, flush=True)
         print("not connected", flush=True)
         await asyncio.sleep(2)

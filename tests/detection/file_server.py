@@ -31,6 +31,8 @@ class FileServer:
         self.status = 200
         self.location = ""
         self.says_length = True
+        self.pause: asyncio.Event | None = None
+        """What an answer waits for after its first bytes."""
         self.asked: list[tuple[str, str]] = []
         """Range and If-Range of each request."""
         self.base = ""
@@ -66,6 +68,10 @@ class FileServer:
             assert request.transport is not None
             request.transport.close()
             return response
+        if self.pause is not None:
+            await response.write(body[:1000])
+            await self.pause.wait()
+            body = body[1000:]
         await response.write(body)
         return response
 

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from http import HTTPStatus
+import json
 import logging
 from pathlib import Path
 import shutil
+import tempfile
 from typing import Any
 from unittest.mock import patch
 
@@ -352,6 +354,15 @@ async def test_upload(hass: HomeAssistant, upload: Any, options: Walk, tmp_path:
     assert again.measured
 
 
+async def test_model_that_another_window_removed(hass: HomeAssistant, options: Walk, tmp_path: Path) -> None:
+    store = model_store(hass)
+    gone = store.add_upload(samples.ncnn_zip(tmp_path / "a.zip"), "a", "ncnn")
+    await options.choose("detector_ncnn", "model_stored")
+    store.remove(gone.id)
+    await options.answer(model=gone.id)
+    assert (options.step, options.result["errors"]) == ("model_stored", {"base": "model_missing"})
+
+
 async def test_uploaded_labels(hass: HomeAssistant, upload: Any, options: Walk, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "yard"), "zip", MODEL))
     names = [f"thing {number}" for number in range(len(NcnnDetector(DetectorConfig(model=str(MODEL))).labels))]
@@ -439,6 +450,44 @@ async def test_triton(hass: HomeAssistant, options: Walk, triton: KServeServer) 
     assert options.detector == {"plugin": "triton", **typed}
 
 
+async def test_triton_whose_server_does_not_tell_the_names(
+    hass: HomeAssistant, options: Walk, triton: KServeServer, tmp_path: Path
+) -> None:
+    """As every other server of its protocol. With so many classes as COCO has, those would be taken for COCO's."""
+    triton.has_config = False
+    names = [f"thing {number}" for number in range(len(triton.model.labels))]
+    labels = samples.written(tmp_path / "names.yaml", f"names: {json.dumps(names)}\n".encode())
+    typed = {"urls": [triton.url], "model": "yolo", "token": SECRET}
+    await options.choose("detector_triton")
+    for file, problem in (
+        ("names.yaml", "path_not_absolute"),
+        (str(tmp_path / "absent"), "model_file_not_found"),
+        (str(samples.written(tmp_path / "empty", b"")), "labels_unreadable"),
+    ):
+        await options.answer(**typed, labels_file=file)
+        assert options.result["errors"] == {"labels_file": problem}
+        assert options.suggested("labels_file") == file
+    await options.answer(**typed, labels_file=str(labels))
+    assert options.result["description_placeholders"]["labels"].startswith("thing 0, thing 1")
+    await options.answer()
+    assert options.detector == {"plugin": "triton", **typed, "labels": names}
+    # What else is changed later does not lose them; another model has names of its own.
+    again = await open_options(hass)
+    await again.choose("detector_triton")
+    await again.answer(**{**typed, "urls": [triton.url, "http://127.0.0.1:1"]})
+    await again.answer()
+    assert (again.detector or {})["labels"] == names
+    other = await open_options(hass)
+    await other.choose("detector_triton")
+    triton.has_config = True
+    hass.config_entries.async_update_entry(
+        hass.config_entries.async_entries(DOMAIN)[0], options={"detector": {**(again.detector or {}), "model": "old"}}
+    )
+    await other.answer(**typed)
+    await other.answer()
+    assert other.detector == {"plugin": "triton", **typed}
+
+
 async def test_triton_that_refuses_and_what_was_typed(options: Walk, triton: KServeServer) -> None:
     await options.choose("detector_triton")
     for changed, problem in (
@@ -523,6 +572,16 @@ async def test_deepstack_without_a_list(options: Walk, deep: DeepStackServer, li
     assert options.measured
     await options.answer()
     assert options.detector == {"plugin": "deepstack", "urls": [deep.url], "token": SECRET, "model": ""}
+
+
+async def test_deepstack_whose_list_is_nested_without_end(
+    options: Walk, deep: DeepStackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep, "answer", lambda *_request: (200, {}, b"[" * 198_000))
+    await options.choose("detector_deepstack")
+    await options.answer(urls=[deep.url], token=SECRET)
+    assert options.step == "deepstack_model"
+    assert options.result["data_schema"]({"model": "typed"}) == {"model": "typed"}
 
 
 async def test_deepstack_that_fails_keeps_all_that_was_typed(options: Walk, deep: DeepStackServer) -> None:
@@ -615,6 +674,59 @@ async def test_catalogue_that_fails(
     assert options.measured
 
 
+async def test_download_that_the_disk_refuses(hass: HomeAssistant, options: Walk, catalogue: FileServer) -> None:
+    models = Path(hass.config.path(DOMAIN, "models"))
+    models.parent.mkdir(parents=True, exist_ok=True)
+    models.touch()
+    await options.choose("detector_ncnn", "model_catalogue")
+    await options.answer(model="demo")
+    assert options.step == "model_catalogue"
+    assert options.result["errors"] == {"base": "download_unwritable"}
+    assert options.result["description_placeholders"]["detail"] != "-"
+    models.unlink()
+    await options.answer(model="demo")
+    assert options.measured
+
+
+async def test_model_that_another_window_downloads(hass: HomeAssistant, catalogue: FileServer) -> None:
+    one, two = await open_options(hass), await open_options(hass)
+    await one.choose("detector_ncnn", "model_catalogue")
+    await two.choose("detector_ncnn", "model_catalogue")
+    catalogue.pause = asyncio.Event()
+    await one.begin(model="demo")
+    async with asyncio.timeout(10):
+        while not catalogue.asked:
+            await asyncio.sleep(0.01)
+    await two.answer(model="demo")
+    assert two.result["errors"] == {"base": "download_busy"}
+    catalogue.pause.set()
+    await one.wait()
+    assert one.measured
+    await two.answer(model="demo")
+    assert two.measured
+    assert len(model_store(hass).all()) == 1
+
+
+async def test_what_nobody_foresaw_leads_back_to_the_form(
+    options: Walk, catalogue: FileServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise LookupError(f"https://user:{SECRET}@example.org/")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model_flow, "async_download", fail)
+        await options.choose("detector_ncnn", "model_catalogue")
+        await options.answer(model="demo")
+    assert options.step == "model_catalogue"
+    assert options.result["errors"] == {"base": "unknown"}
+    assert options.suggested("model") == "demo"
+    (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert "LookupError" in record.getMessage()
+    assert SECRET not in caplog.text
+    await options.answer(model="demo")
+    assert options.measured
+
+
 async def test_without_a_catalogue_none_is_offered(options: Walk) -> None:
     """No model of ncnn's form is published by those who trained it."""
     await options.choose("detector_ncnn")
@@ -699,6 +811,20 @@ async def test_environment_that_cannot_be_made(
     assert "tiny" in options.result["description_placeholders"]["detail"]
     assert options.suggested("accelerator") == "cpu"
     wheel(tmp_path / "packages", "tiny")
+    await options.answer(accelerator="cpu", tensorrt=False)
+    assert options.step == "detector_model"
+
+
+async def test_environment_whose_folder_cannot_be_made(hass: HomeAssistant, options: Walk, tiny: Environment) -> None:
+    folder = Path(hass.config.cache_path(DOMAIN, "ultralytics"))
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.touch()
+    await options.choose("detector_ultralytics")
+    await options.answer(accelerator="cpu", tensorrt=False)
+    assert options.step == "environment_install"
+    assert options.result["errors"] == {"base": "environment_failed"}
+    assert options.result["description_placeholders"]["detail"] != "-"
+    folder.parent.unlink()
     await options.answer(accelerator="cpu", tensorrt=False)
     assert options.step == "detector_model"
 
@@ -839,6 +965,25 @@ async def test_model_for_ncnn_that_cannot_be_made(
     assert options.result["description_placeholders"]["detail"] == "no model at all"
     assert options.suggested("side") == "480"
     assert [model.id for model in model_store(hass).all()] == [weights.id]
+
+
+async def test_model_for_ncnn_where_no_file_can_be_made(
+    hass: HomeAssistant,
+    exporting: Environment,
+    options: Walk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_trial: list[tuple[DetectorConfig, str]],
+) -> None:
+    weights = model_store(hass).add_upload(
+        samples.torch_file(tmp_path / "a.pt", tmp_path / "evil"), "yard.pt", "ultralytics"
+    )
+    await options.choose("detector_ultralytics", "model_export")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    await options.answer(model=weights.id, side="480")
+    assert options.step == "model_export"
+    assert options.result["errors"] == {"base": "environment_failed"}
+    assert options.result["description_placeholders"]["detail"] == "No such file or directory"
 
 
 async def test_model_that_the_trial_refuses_is_not_exported(

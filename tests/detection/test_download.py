@@ -1,11 +1,13 @@
 """Downloads from a real server that breaks off, changes its mind, and serves the wrong thing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 import random
+import resource
 import shutil
+import sys
 
 from aiohttp import ClientSession
 import pytest
@@ -245,6 +247,105 @@ async def test_space_is_looked_for_first(
         await async_download(session, server.file, target, lambda _: None)
     assert raised.value.problem is DownloadProblem.SPACE
     assert server.asked == []
+
+
+@pytest.fixture
+def disk_ends_at() -> Iterator[Callable[[int], None]]:
+    """Let this process write no longer files than that, as a quota does; the system's error comes when one would be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [500_000, len(CONTENT) - 10], ids=["in the middle", "at the last flush"])
+async def test_disk_that_is_full(
+    served: tuple[FileServer, ClientSession], target: Path, disk_ends_at: Callable[[int], None], size: int
+) -> None:
+    server, session = served
+    disk_ends_at(size)
+    with pytest.raises(DownloadError) as raised:
+        await async_download(session, server.file, target, lambda _: None)
+    assert raised.value.problem is DownloadProblem.SPACE
+    assert not target.exists()
+    disk_ends_at(len(CONTENT))
+    await async_download(session, server.file, target, lambda _: None)
+    assert target.read_bytes() == CONTENT
+    # What came before was kept.
+    assert server.asked[-1][0].startswith("bytes=")
+
+
+@pytest.mark.parametrize("in_the_way", ["models", "models/new/model.pt.part/x", "models/new/model.pt.part.etag/x"])
+async def test_place_that_cannot_be_written(
+    served: tuple[FileServer, ClientSession], target: Path, tmp_path: Path, in_the_way: str
+) -> None:
+    """Its folder cannot be made, the file cannot be opened, or what tells its version cannot be kept."""
+    server, session = served
+    file = tmp_path / in_the_way
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    with pytest.raises(DownloadError) as raised:
+        await async_download(session, server.file, target, lambda _: None)
+    assert raised.value.problem is DownloadProblem.UNWRITABLE
+    assert raised.value.detail
+
+
+async def test_two_at_once_do_not_write_into_one_file(served: tuple[FileServer, ClientSession], target: Path) -> None:
+    server, session = served
+    begun = asyncio.Event()
+    one = asyncio.create_task(async_download(session, server.file, target, lambda _: begun.set()))
+    await begun.wait()
+    with pytest.raises(DownloadError) as raised:
+        await async_download(session, server.file, target, lambda _: None)
+    assert raised.value.problem is DownloadProblem.BUSY
+    await one
+    assert target.read_bytes() == CONTENT
+    assert leftovers(target) == ["model.pt"]
+    assert len(server.asked) == 1
+    # Nothing stays locked.
+    await async_download(session, server.file, target, lambda _: None)
+
+
+async def test_another_process_is_not_gotten_in_the_way_of(
+    served: tuple[FileServer, ClientSession], target: Path
+) -> None:
+    server, session = served
+    target.parent.mkdir(parents=True)
+    part = target.with_name("model.pt.part")
+    part.write_bytes(CONTENT[:1000])
+    hold = (
+        "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    )
+    other = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", hold, str(part)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert other.stdout is not None
+    await other.stdout.readline()
+    with pytest.raises(DownloadError) as raised:
+        await async_download(session, server.file, target, lambda _: None)
+    assert raised.value.problem is DownloadProblem.BUSY
+    assert part.read_bytes() == CONTENT[:1000]
+    await other.communicate()
+    await async_download(session, server.file, target, lambda _: None)
+    assert target.read_bytes() == CONTENT
+
+
+async def test_what_lies_on_the_disk_counts_not_what_was_sent_there(
+    served: tuple[FileServer, ClientSession], target: Path
+) -> None:
+    """Somebody else wrote into the file, where it cannot be locked or nobody looks at locks."""
+    server, session = served
+
+    def tamper(share: float) -> None:
+        if share == 1.0:
+            with target.with_name("model.pt.part").open("ab") as stream:
+                stream.write(b"more")
+
+    with pytest.raises(DownloadError) as raised:
+        await async_download(session, server.file, target, tamper)
+    assert raised.value.problem is DownloadProblem.CHANGED
+    assert leftovers(target) == []
 
 
 async def test_cancelled_in_the_middle_goes_on_later(served: tuple[FileServer, ClientSession], target: Path) -> None:

@@ -108,7 +108,8 @@ async def test_made_used_and_removed(make: Callable[..., Environment], tmp_path:
     )
     assert answer.stdout == b"42\n"
     # What was downloaded is linked into it; the cache is gone.
-    assert leftovers(tmp_path) == ["environment.json", "venv"]
+    link, made = (tmp_path / "cache" / "tiny" / name for name in leftovers(tmp_path))
+    assert (link.name, link.readlink().name) == ("venv", made.name)
     await environment.async_remove()
     assert await environment.async_state() is EnvironmentState.ABSENT
     assert not (tmp_path / "cache" / "tiny").exists()
@@ -133,6 +134,104 @@ async def test_made_anew_over_an_old_one(made: Environment, tmp_path: Path) -> N
     assert await made.async_state() is EnvironmentState.READY
     assert await made.async_build() == Build()
     assert not (tmp_path / "cache" / "tiny" / "venv" / "old").exists()
+    assert len(leftovers(tmp_path)) == 2
+
+
+def packages_gone_from_the_index(packages: Path, _monkeypatch: pytest.MonkeyPatch) -> EnvironmentProblem:
+    shutil.rmtree(packages)
+    packages.mkdir()
+    return EnvironmentProblem.FAILED
+
+
+def index_down(packages: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentProblem:
+    uv_that_says("error: Failed to fetch: https://example.org/tiny.whl", packages.parent, monkeypatch)
+    return EnvironmentProblem.NETWORK
+
+
+def disk_fills_up(packages: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentProblem:
+    uv_that_says("error: No space left on device (os error 28)", packages.parent, monkeypatch)
+    return EnvironmentProblem.SPACE
+
+
+def disk_is_too_small_for_both(packages: Path, monkeypatch: pytest.MonkeyPatch) -> EnvironmentProblem:
+    usage = shutil.disk_usage(packages)
+    monkeypatch.setattr(f"{environment.__name__}.shutil.disk_usage", lambda _: usage._replace(free=1_000_000_000))
+    return EnvironmentProblem.SPACE
+
+
+def uv_that_says(words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let uv make the environment, and fail to install into it."""
+    tool = folder / "bin" / "uv"
+    tool.parent.mkdir()
+    (real,) = find_uv()
+    tool.write_text(f'#!/bin/sh\n[ "$1" = venv ] && exec {real} "$@"\necho "{words}" >&2\nexit 2\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    "accident", [packages_gone_from_the_index, index_down, disk_fills_up, disk_is_too_small_for_both]
+)
+async def test_one_that_works_goes_on_working_when_the_new_one_cannot_be_made(
+    made: Environment,
+    tmp_path: Path,
+    packages: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accident: Callable[[Path, pytest.MonkeyPatch], EnvironmentProblem],
+) -> None:
+    before = leftovers(tmp_path)
+    problem = accident(packages, monkeypatch)
+    with pytest.raises(EnvironmentFailure) as raised:
+        await made.async_install(Build(), lambda _: None)
+    assert raised.value.problem is problem
+    assert await made.async_state() is EnvironmentState.READY
+    assert await made.async_build() == CPU
+    # What was downloaded is of use only where the network failed.
+    assert set(leftovers(tmp_path)) - {"downloads"} == set(before)
+    assert ("downloads" in leftovers(tmp_path)) is (problem is EnvironmentProblem.NETWORK)
+
+
+async def test_one_that_works_is_used_while_the_new_one_is_made(
+    made: Environment, slow_uv: Path, tmp_path: Path
+) -> None:
+    before = leftovers(tmp_path)
+    task = asyncio.create_task(made.async_install(Build(), lambda _: None))
+    async with asyncio.timeout(20):
+        while not slow_uv.exists() or not slow_uv.read_text():
+            await asyncio.sleep(0.01)
+    assert await made.async_state() is EnvironmentState.READY
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await made.async_state() is EnvironmentState.READY
+    assert leftovers(tmp_path) == sorted(["downloads", *before])
+
+
+async def test_one_that_no_longer_runs_makes_room(
+    made: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python_gone(tmp_path / "cache" / "tiny")
+    old = (tmp_path / "cache" / "tiny" / "venv").resolve()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(
+        f"{environment.__name__}.shutil.disk_usage",
+        lambda _: usage._replace(free=1_000_000_000 if old.exists() else 5_000_000_000),
+    )
+    await made.async_install(CPU, lambda _: None)
+    assert await made.async_state() is EnvironmentState.READY
+
+
+async def test_what_a_crash_left_and_copies_that_are_no_links_are_cleaned_up(made: Environment, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "tiny"
+    real = (folder / "venv").resolve()
+    (folder / "venv").unlink()
+    real.rename(folder / "venv")
+    (folder / "venv-crashed" / "bin").mkdir(parents=True)
+    (folder / "venv-crashed.link").symlink_to("venv-crashed")
+    assert await made.async_state() is EnvironmentState.READY
+    await made.async_install(CPU, lambda _: None)
+    assert await made.async_state() is EnvironmentState.READY
+    assert leftovers(tmp_path) == ["venv", (folder / "venv").readlink().name]
 
 
 async def test_what_home_assistants_image_tells_uv_does_not_count(
@@ -180,7 +279,7 @@ async def test_broken_ones_are_found_out_and_made_anew(
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
 async def test_marker_that_is_damaged(made: Environment, tmp_path: Path, content: str) -> None:
-    (tmp_path / "cache" / "tiny" / "environment.json").write_text(content)
+    (tmp_path / "cache" / "tiny" / "venv" / "environment.json").write_text(content)
     assert await made.async_state() is EnvironmentState.PARTIAL
 
 
@@ -355,7 +454,7 @@ async def test_cancelled(
     async with asyncio.timeout(5):
         while Path(f"/proc/{slow_uv.read_text().strip()}/cmdline").exists() and _alive(slow_uv):
             await asyncio.sleep(0.01)
-    assert "venv" not in leftovers(tmp_path)
+    assert leftovers(tmp_path) == ["downloads"]
     assert await made.async_state() is EnvironmentState.PARTIAL
     await made.async_remove()
     assert await made.async_state() is EnvironmentState.ABSENT
@@ -381,5 +480,5 @@ def test_words_of_uv(said: str, problem: EnvironmentProblem) -> None:
 
 
 def test_marker_holds_no_more_than_it_must(made: Environment, tmp_path: Path) -> None:
-    marker: Mapping[str, Any] = json.loads((tmp_path / "cache" / "tiny" / "environment.json").read_text())
+    marker: Mapping[str, Any] = json.loads((tmp_path / "cache" / "tiny" / "venv" / "environment.json").read_text())
     assert marker == {"accelerator": "cpu", "tensorrt": "no", "module": "tiny"}

@@ -165,10 +165,29 @@ def test_archives_that_cannot_be_read(tmp_path: Path) -> None:
         "names:\n  0: person\n  1: cat\n",
         "path: x\nnames: [person, cat]\n",
         "names:\n- person\n- cat\n",
+        'names:\n  "0": person\n  "1": cat\n',
+        "names: {'1': cat, '0': person}\n",
+        "# Of our yard.\nperson\n  # Two of them.\ncat\n",
+        "# Of our yard.\nnames: [person, cat]  # two\n",
     ],
 )
 def test_labels(tmp_path: Path, content: str) -> None:
     assert read_labels(samples.written(tmp_path / "labels", content.encode())) == ("person", "cat")
+
+
+def test_labels_are_composed(tmp_path: Path) -> None:
+    """As those that are typed for a camera, with which they are compared."""
+    assert read_labels(samples.written(tmp_path / "labels", "be\u0301be\u0301\n".encode())) == ("bébé",)
+
+
+def test_labels_that_yaml_has_other_ideas_of(tmp_path: Path) -> None:
+    words = ("on", "off", "yes", "no", "null", "~", "1", "1.50", "0x10", "2026-11-28", "1:30", "=", "Infinity")
+    for content in (
+        f"names: [{', '.join(words)}]\n",
+        "names:\n" + "".join(f"  {number}: {word}\n" for number, word in enumerate(words)),
+        "\n".join(words),
+    ):
+        assert read_labels(samples.written(tmp_path / "labels", content.encode())) == words
 
 
 @pytest.mark.parametrize(
@@ -176,6 +195,11 @@ def test_labels(tmp_path: Path, content: str) -> None:
     [
         b"",
         b"\n \n",
+        b"# person\n",
+        b"names:\n  0: person\n  1:\n",
+        b"names: ['']\n",
+        b"names: {0: person, 00: cat}\n",
+        b"names: {first: person}\n",
         b"\xff\xfe",
         b"names:\n  1: person\n",
         b"names: 5\n",

@@ -161,6 +161,20 @@ async def test_repair_that_fails_says_why_and_can_be_tried_again(
     assert await tiny.async_state() is EnvironmentState.READY
 
 
+async def test_repair_that_fails_as_nobody_foresaw_can_be_tried_again(
+    hass: HomeAssistant, fix: Fix, tiny: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fix.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny, "async_install", LookupError)
+        await fix.confirm()
+    assert fix.result["step_id"] == "confirm"
+    assert fix.result["errors"] == {"base": "unknown"}
+    await fix.confirm()
+    assert fix.result["type"] == "create_entry"
+    await hass.async_block_till_done()
+
+
 async def test_what_is_not_installed_of_another_detector_cannot_be_repaired_so(
     hass: HomeAssistant, silent_worker: None
 ) -> None:

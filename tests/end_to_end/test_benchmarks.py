@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from benchmarks import _audience, analysis
+from benchmarks import _audience, analysis, cameras
 from benchmarks._model_server import ANSWER_TIME
 from benchmarks.fanout import Plan, measure_fanout
 
@@ -35,6 +35,20 @@ async def test_fanout_measures_every_way() -> None:
     } <= figures.keys()
     assert all(isinstance(value, float) and math.isfinite(value) for value in figures.values())
     assert 0 < figures["p50_ms_3"] <= figures["p99_ms_3"]
+
+
+def test_cameras_are_held_only_when_no_frame_with_motion_is_skipped() -> None:
+    def watched(count: int, skipped: int, looked: float = 5.0) -> cameras.Round:
+        return cameras.Round(
+            cameras=count, cpu=0.05 * count, looked=looked, inferred=2.0 * count, skipped=skipped, rss=1
+        )
+
+    rounds = [*(watched(count, 0) for count in (1, 2, 4)), watched(8, 1), watched(16, 0, looked=4.8)]
+    figures = cameras._figures(rounds)
+    assert figures["held"] == 4
+    assert figures["growth_exponent"] == pytest.approx(1.0)
+    assert figures["dropped"] == pytest.approx(1 / (1 + 2.0 * 31 * cameras.SECONDS))
+    assert cameras._between(rounds) == 6
 
 
 async def test_analysis_measures_verdicts_one_by_one_and_together() -> None:

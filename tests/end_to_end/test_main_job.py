@@ -1,14 +1,14 @@
 """The main job: a visitor on a real stream becomes an incident, and nothing is lost when the worker is killed."""
 
 import asyncio
-from contextlib import closing
 import os
 import signal
-import sqlite3
 from typing import Any
 
 from demo.home_assistant import MODEL, HomeAssistantProcess, WebsocketClient
 from demo.stream_server import StreamServer
+
+from .watching import next_of, rows
 
 CAMERA = "camera.front_door"
 
@@ -53,42 +53,6 @@ async def test_visitor_becomes_incident_and_survives_the_workers_death(
     assert rows(house, "select count(*) from detections where incident_id = ?", started["data"]["id"])[0][0] > 1
 
 
-async def test_power_cut_in_the_middle_of_an_incident(house: HomeAssistantProcess, streams: StreamServer) -> None:
-    entry = await house.add_integration([{"analyzer": "rules"}, *house.detector_answers(MODEL)])
-    async with house.connect() as client:
-        events = await client.subscribe({"type": "nemotron_security/events/subscribe"})
-        url = streams.url("front_door")
-        await house.add_camera(entry, [{"source": "stream"}, house.camera_answers("Front door", stream_url=url)])
-        started = await next_of(client, events, "new_event")
-        await next_of(client, events, "detection")
-        house.kill()
-    assert house.process is not None
-    await house.process.wait()
-    assert house.session is not None
-    await house.session.close()
-
-    await house.async_start()
-    (last_seen_at, ended_at) = rows(
-        house, "select last_seen_at, ended_at from incidents where id = ?", started["data"]["id"]
-    )[0]
-    assert ended_at is not None
-    assert ended_at >= last_seen_at
-    async with house.connect() as client:
-        events = await client.subscribe({"type": "nemotron_security/events/subscribe", "replay": 20})
-        replayed = [(await client.event(events))["data"]["id"]]
-        assert started["data"]["id"] in replayed
-        assert (await next_of(client, events, "new_event"))["data"]["id"] > started["data"]["id"]
-
-
-async def next_of(client: WebsocketClient, subscription: int, kind: str) -> Any:
-    """Return the next message of a type."""
-    async with asyncio.timeout(60):
-        while True:
-            message = await client.event(subscription, timeout=60)
-            if message["type"] == kind:
-                return message
-
-
 async def last_of(client: WebsocketClient, subscription: int, incident_id: int) -> Any:
     """Return the data of an incident when it has ended."""
     async with asyncio.timeout(90):
@@ -122,10 +86,3 @@ def assert_clean_log(house: HomeAssistantProcess, *, expected: tuple[str, ...] =
     assert [record for record in complaints if not any(words in record for words in expected)] == []
     assert "Detected blocking call" not in house.log_text()
     assert "secret-word" not in house.log_text()
-
-
-def rows(house: HomeAssistantProcess, query: str, *values: Any) -> list[Any]:
-    """Read from the store as it lies on the disk."""
-    path = house.folder / "nemotron_security" / "events.db"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return connection.execute(query, values).fetchall()

@@ -332,7 +332,16 @@ async def test_nothing_is_read_while_nobody_wants_it(
     await async_pass(hass, gpus.REST_AFTER + timedelta(seconds=1))
     assert driver.calls("shutdown") == closed + 1
     assert [thread for thread in threading.enumerate() if thread.name == "nvml"] == []
-    # A client of the channel has a reading at once, then one in each interval.
+    # A client of the channel that chose other types wakes nothing.
+    other = await hass_ws_client()
+    await other.send_json_auto_id(
+        {"type": "nemotron_security/system/subscribe", "types": ["camera_status", "pipeline_status"]}
+    )
+    assert (await other.receive_json())["success"]
+    for _ in range(3):
+        await async_pass(hass)
+    assert driver.calls("utilization") == read
+    # One that did not choose has a reading at once, then one in each interval.
     client = await hass_ws_client()
     await client.send_json_auto_id({"type": "nemotron_security/system/subscribe"})
     while (await client.receive_json()).get("event", {}).get("type") != "gpu_stats":
@@ -344,7 +353,7 @@ async def test_nothing_is_read_while_nobody_wants_it(
     system = entry.runtime_data.system
     assert [message.type for message in system.present()].count("gpu_stats") == 1
     await client.send_json_auto_id({"type": "unsubscribe_events", "subscription": 1})
-    while system.connections:
+    while system.connections > 1:
         await async_settle(hass)
     await async_pass(hass, gpus.REST_AFTER + timedelta(seconds=1))
     assert driver.calls("utilization") == read + 4

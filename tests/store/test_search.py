@@ -214,7 +214,7 @@ def folded(text: str) -> str:
 
 def is_wanted(incident: Incident, wanted: IncidentFilter) -> bool:
     """Say it again, in Python."""
-    risk, peak, end = incident.risk_score, incident.peak_score, incident.ended_at or incident.last_seen_at
+    risk, peak, end = incident.risk_score, incident.peak_score, incident.ended_at
     said = (incident.title, incident.summary, incident.reasoning or "", incident.note or "")
     texts = (*said, *incident.labels, *incident.zones)
     return all(
@@ -225,7 +225,7 @@ def is_wanted(incident: Incident, wanted: IncidentFilter) -> bool:
             wanted.minimum_risk is None or (risk is not None and risk >= wanted.minimum_risk),
             wanted.maximum_risk is None or (risk is not None and risk <= wanted.maximum_risk),
             wanted.minimum_peak is None or (peak is not None and peak >= wanted.minimum_peak),
-            wanted.since is None or end >= wanted.since,
+            wanted.since is None or end is None or end >= wanted.since,
             wanted.until is None or incident.started_at < wanted.until,
             wanted.reviewed is None or wanted.reviewed == (incident.reviewed_at is not None),
             wanted.feedback is None or incident.feedback is wanted.feedback,

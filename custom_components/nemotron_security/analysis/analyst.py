@@ -35,6 +35,8 @@ GIVEN_UP_AT_ONCE: Final = 20
 """Incidents that waited too long; so many are left to the rules before others get their turn."""
 GIVE_UP_PAUSE: Final = 1.0
 """Seconds until the next of them."""
+GIVE_UP_PERIOD: Final = 60.0
+"""Seconds until it is looked again whether something waited too long."""
 NO_TURN: Final = "its turn did not come in time"
 OUR_FAULT: Final = "fault"
 """The problem of an incident at which we failed ourselves."""
@@ -173,7 +175,8 @@ class Analyst:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._budget = budget or Budget(clock)
         self._camera_called_at: dict[str, float] = {}
-        """Times of the monotonic clock."""
+        """Times of the monotonic clock; likewise `_give_up_at`."""
+        self._give_up_at = -math.inf
         self._started_at = clock.now()
         self._task: asyncio.Task[None] | None = None
 
@@ -237,8 +240,7 @@ class Analyst:
                     await self._async_resume()
                     resumed = True
                 await self._async_queue_news()
-                wait = await self._async_begin_calls()
-                wait = min(wait, await self._async_give_up_old())  # after the calls, whose way it would lengthen
+                wait = min(await self._async_begin_calls(), await self._async_give_up_old())
             except StoreError as err:
                 _LOGGER.debug("The queue cannot be read: %s", err)
                 wait = STORE_RETRY
@@ -264,12 +266,16 @@ class Analyst:
 
     async def _async_give_up_old(self) -> float:
         """Leave some of what waited too long to the rules; return after how many seconds to go on with the rest."""
+        if (pause := self._give_up_at - self._clock.monotonic()) > 0:
+            return pause
         old = await self._store.async_old_judgements(
             self._clock.now(), self._oldest(), without_incidents=list(self._running), limit=GIVEN_UP_AT_ONCE
         )
         for judgement in old:
             await self._async_do(judgement, partial(self._async_give_up, judgement, judgement.problem))
-        return GIVE_UP_PAUSE if len(old) == GIVEN_UP_AT_ONCE else math.inf
+        pause = GIVE_UP_PAUSE if len(old) == GIVEN_UP_AT_ONCE else GIVE_UP_PERIOD
+        self._give_up_at = self._clock.monotonic() + pause
+        return pause
 
     async def _async_begin_calls(self) -> float:
         """Begin what is due and may begin; return after how many seconds to look again, if no news come first."""

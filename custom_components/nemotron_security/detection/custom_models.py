@@ -27,7 +27,7 @@ async def async_custom_models(session: aiohttp.ClientSession, urls: Iterable[str
         try:
             if names := _names(await _async_ask(session, url, token)):
                 return names
-        except aiohttp.ClientError, TimeoutError, ValueError:
+        except aiohttp.ClientError, TimeoutError, ValueError, RecursionError:
             continue
     return []
 

@@ -1,20 +1,26 @@
-"""Downloads of files whose size and SHA-256 are known: resumed, verified while they come, whole or not there at all."""
+"""Downloads of files whose size and SHA-256 are known: resumed, verified, whole or not there at all."""
 
 import asyncio
 from collections.abc import Callable
 import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
+import errno
+import fcntl
 import hashlib
+from io import BufferedRandom
+import logging
 import os
 from pathlib import Path
 import re
-from typing import BinaryIO, Final
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from .environment import free_space
+
+_LOGGER = logging.getLogger(__name__)
 
 _CHUNK: Final = 256 * 1024
 _SPARE: Final = 64 * 1024 * 1024
@@ -25,6 +31,7 @@ _ATTEMPTS: Final = 4
 _LONGEST_PAUSE = 10.0
 """Seconds between two of them."""
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BUSY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -41,6 +48,10 @@ class DownloadProblem(StrEnum):
     CHANGED = "download_changed"
     """What came is another file than was wanted: by its size, or by its SHA-256. It was deleted."""
     SPACE = "download_space"
+    UNWRITABLE = "download_unwritable"
+    """The folder cannot be made, or nothing can be written there."""
+    BUSY = "download_busy"
+    """It is being downloaded already. Two would write into the same file."""
 
 
 class DownloadError(Exception):
@@ -85,8 +96,8 @@ async def async_download(
         DownloadError: it could not be had.
     """
     part = _Part(target, file)
-    await asyncio.to_thread(part.open)
     try:
+        await _async_do(part.open)
         idle = 0
         while part.length < file.size:
             before = part.length
@@ -98,9 +109,28 @@ async def async_download(
                     # Not its words: they may quote an address with a signature in it.
                     raise DownloadError(DownloadProblem.NETWORK, type(err.__cause__ or err).__name__) from None
                 await asyncio.sleep(min(2.0**idle - 1, _LONGEST_PAUSE))
-        await asyncio.to_thread(part.finish)
+        await _async_do(part.finish)
     finally:
-        await asyncio.shield(asyncio.to_thread(part.close))
+        await _async_do(part.close)
+
+
+async def _async_do[**P](call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Do what blocks in a thread, to its end: when this is cancelled, nothing else gets at the file meanwhile.
+
+    Raises:
+        DownloadError: the disk does not take it.
+    """
+    job = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
+    try:
+        await asyncio.wait([job])
+    finally:
+        await asyncio.wait([job])
+        error = job.exception()
+    if isinstance(error, OSError):
+        problem = DownloadProblem.SPACE if error.errno in _NO_SPACE else DownloadProblem.UNWRITABLE
+        raise DownloadError(problem, error.strerror or type(error).__name__) from error
+    if error is not None:
+        raise error
 
 
 async def _async_fetch(
@@ -113,17 +143,17 @@ async def _async_fetch(
         goes_on = response.status == 206 and found is not None and int(found[1]) == part.length  # noqa: PLR2004
         if not goes_on:
             # From its beginning: the file is another one by now, or the server gives it only as a whole.
-            await asyncio.to_thread(part.restart)
+            await _async_do(part.restart)
             if response.status != 200:  # noqa: PLR2004
                 raise _Broken
         total = int(found[2]) if goes_on and found else response.content_length
         if total not in (None, file.size):
-            await asyncio.to_thread(part.discard)
+            await _async_do(part.discard)
             raise DownloadError(DownloadProblem.CHANGED, f"it has {total} bytes, not {file.size}")
         if not goes_on:
-            await asyncio.to_thread(part.begin, response.headers.get("ETag", ""))
+            await _async_do(part.begin, response.headers.get("ETag", ""))
         async for data in response.content.iter_chunked(_CHUNK):
-            await asyncio.to_thread(part.write, data)
+            await _async_do(part.write, data)
             report(part.length / file.size)
     if part.length < file.size:
         raise _Broken
@@ -159,31 +189,46 @@ class _Part:
         self._path = target.with_name(f"{target.name}.part")
         self._tag_path = target.with_name(f"{target.name}.part.etag")
         self._file = file
-        self._hash = hashlib.sha256()
-        self._stream: BinaryIO | None = None
+        self._stream: BufferedRandom | None = None
         self._tag = ""
         self.length = 0
 
     def open(self) -> None:
-        """Take up what an earlier try left, if the server can be asked for the rest of the very same."""
+        """Take up what an earlier try left, if the server can be asked for the rest of the very same.
+
+        Raises:
+            DownloadError: somebody else writes there, or there is no space.
+        """
         self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self._path.open("a+b")
+        self._lock()
         with contextlib.suppress(OSError):
             self._tag = self._tag_path.read_text()
-        self._stream = self._path.open("a+b")
-        if self._tag:
-            self._stream.seek(0)
-            while data := self._stream.read(_CHUNK):
-                self._hash.update(data)
-                self.length += len(data)
+        self.length = self._stream.seek(0, os.SEEK_END)
         if (
             self.length > self._file.size
             or not self._tag
-            or (self.length == self._file.size and self._hash.hexdigest() != self._file.sha256)
+            or (self.length == self._file.size and self._sha256() != self._file.sha256)
         ):
             self.restart()
         if free_space(self._target.parent) < self._file.size - self.length + _SPARE:
-            self.close()
             raise DownloadError(DownloadProblem.SPACE)
+
+    def _lock(self) -> None:
+        """Keep all others away until the file is closed: other windows, and other processes."""
+        assert self._stream is not None
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise DownloadError(DownloadProblem.BUSY) from err
+        except OSError as err:  # some network's disk; what would get mixed up, `finish` finds out
+            _LOGGER.debug("A download cannot be locked: %s", err.strerror)
+        try:
+            mine = os.path.samestat(os.fstat(self._stream.fileno()), self._path.stat())
+        except FileNotFoundError:
+            mine = False
+        if not mine:  # another one was done with it after it was opened here, and named or deleted it
+            raise DownloadError(DownloadProblem.BUSY)
 
     def range_headers(self) -> dict[str, str]:
         """Return the headers that ask for the rest, of exactly what came so far."""
@@ -198,49 +243,50 @@ class _Part:
         """Take what came.
 
         Raises:
-            DownloadError: it is more than there may be, or there is no space.
+            DownloadError: it is more than there may be.
         """
         assert self._stream is not None
         if self.length + len(data) > self._file.size:
             self.discard()
             raise DownloadError(DownloadProblem.CHANGED, f"it has more than {self._file.size} bytes")
-        try:
-            self._stream.write(data)
-        except OSError as err:
-            raise DownloadError(DownloadProblem.SPACE, err.strerror or "") from err
-        self._hash.update(data)
+        self._stream.write(data)
         self.length += len(data)
 
     def restart(self) -> None:
         """Begin anew."""
         assert self._stream is not None
         self._stream.truncate(0)
-        self._hash = hashlib.sha256()
         self._tag = ""
         self.length = 0
 
     def finish(self) -> None:
-        """Give the file its name, if it is the right one.
+        """Give the file its name, if it is the right one: what lies on the disk, not what was sent there.
 
         Raises:
             DownloadError: it is not; it is gone.
         """
         assert self._stream is not None
-        if self._hash.hexdigest() != self._file.sha256:
-            self.discard()
-            raise DownloadError(DownloadProblem.CHANGED, "its SHA-256 differs")
         self._stream.flush()
         os.fsync(self._stream.fileno())
+        if self._sha256() != self._file.sha256:
+            self.discard()
+            raise DownloadError(DownloadProblem.CHANGED, "its SHA-256 differs")
         self._path.replace(self._target)
         self._tag_path.unlink(missing_ok=True)
 
+    def _sha256(self) -> str:
+        assert self._stream is not None
+        self._stream.seek(0)
+        return hashlib.file_digest(self._stream, "sha256").hexdigest()
+
     def discard(self) -> None:
-        """Delete what came."""
-        self.close()
+        """Delete what came, while nobody else can have it."""
         self._path.unlink(missing_ok=True)
         self._tag_path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
-        """Close the file; what came stays."""
+        """Close the file; what came stays, but for what the disk does not take."""
         if self._stream is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):
+                self._stream.close()

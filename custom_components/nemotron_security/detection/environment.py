@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass
 from enum import StrEnum
+import errno
 from importlib import util
 import json
 import logging
@@ -18,6 +19,7 @@ import re
 import shutil
 import signal
 import sys
+import uuid
 
 from packaging import tags
 
@@ -31,7 +33,11 @@ from ..vision.redact import redact
 
 _LOGGER = logging.getLogger(__name__)
 
+_CURRENT = "venv"
+"""Leads to the environment that is used; a new one takes its place by leading elsewhere."""
 _MARKER = "environment.json"
+"""In an environment that is whole."""
+_DOWNLOADS = "downloads"
 _VARIABLES = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
@@ -199,7 +205,7 @@ class Environment:
     @property
     def python(self) -> str:
         """The interpreter in it, whether it is there or not."""
-        return str(self._folder / "venv" / "bin" / "python")
+        return _python(self._folder / _CURRENT)
 
     async def async_state(self) -> EnvironmentState:
         """Look how far it is. A ready one is asked: its Python runs and finds the first of what it needs."""
@@ -207,7 +213,7 @@ class Environment:
         if marker is None:
             there = await asyncio.to_thread(self._folder.exists)
             return EnvironmentState.PARTIAL if there else EnvironmentState.ABSENT
-        ready = await self._async_runs(marker.get("module", ""))
+        ready = await self._async_runs(self.python, marker.get("module", ""))
         return EnvironmentState.READY if ready else EnvironmentState.BROKEN
 
     async def async_build(self) -> Build:
@@ -225,29 +231,33 @@ class Environment:
         return await asyncio.to_thread(free_space, self._folder)
 
     async def async_install(self, build: Build, report: Callable[[float], None]) -> None:
-        """Make it, or make it anew; minutes. When cancelled, what was downloaded is kept for the next time.
+        """Make it, or make it anew; minutes. One that is there is used until the new one is whole.
+
+        When cancelled, what was downloaded is kept for the next time.
 
         Args:
             build: what it is for.
             report: called on the event loop with how far it is, 0 to 1.
 
         Raises:
-            EnvironmentFailure: it cannot be made. Nothing unusable is left, but for downloads that can be resumed.
+            EnvironmentFailure: it cannot be made. What was there is still there, and nothing unusable is left, but for
+                downloads that can be resumed.
         """
         if self._lock.locked():
             raise EnvironmentFailure(EnvironmentProblem.BUSY)
         async with self._lock:
-            if problem := await self.async_obstacle(build):
-                raise EnvironmentFailure(problem)
-            await asyncio.to_thread(self._remove_environment)
+            await self._async_make_room(build)
             try:
                 await self._async_install(build, report)
+            except OSError as err:
+                await asyncio.to_thread(self._remove_unfinished)
+                raise disk_failure(err) from err
             except EnvironmentFailure as err:
                 resumable = err.problem is EnvironmentProblem.NETWORK
-                await asyncio.to_thread(self._remove_environment if resumable else self._remove)
+                await asyncio.to_thread(self._remove_unfinished, downloads=not resumable)
                 raise
             except BaseException:
-                await asyncio.shield(asyncio.to_thread(self._remove_environment))
+                await asyncio.shield(asyncio.to_thread(self._remove_unfinished, downloads=False))
                 raise
 
     async def async_add(self, requirements: Sequence[str]) -> None:
@@ -263,6 +273,8 @@ class Environment:
             install = [*uv, "pip", "install", "--python", self.python, *self._arguments, "--only-binary", ":all:"]
             try:
                 await self._async_uv([*install, *requirements], _Progress(lambda _: None))
+            except OSError as err:
+                raise disk_failure(err) from err
             finally:
                 await asyncio.shield(asyncio.to_thread(self._remove_downloads))
 
@@ -277,13 +289,26 @@ class Environment:
         async with self._lock:
             await asyncio.to_thread(self._remove)
 
+    async def _async_make_room(self, build: Build) -> None:
+        """Look whether it can be made beside what is there. Only what no longer runs makes room for it.
+
+        Raises:
+            EnvironmentFailure: it cannot.
+        """
+        problem = await self.async_obstacle(build)
+        if problem is EnvironmentProblem.SPACE and await self.async_state() is EnvironmentState.BROKEN:
+            await asyncio.to_thread(self._remove)
+            problem = await self.async_obstacle(build)
+        if problem:
+            raise EnvironmentFailure(problem)
+
     async def _async_install(self, build: Build, report: Callable[[float], None]) -> None:
         uv = await asyncio.to_thread(find_uv)
-        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        made = await asyncio.to_thread(self._begin)
         packages = self._packages(build)
-        venv = ("venv", "--no-project", "--python", sys.executable, str(self._folder / "venv"))
+        venv = ("venv", "--no-project", "--python", sys.executable, str(made))
         await self._async_uv([*uv, *venv], _Progress(report))
-        install = [*uv, "pip", "install", "--python", self.python, *self._arguments]
+        install = [*uv, "pip", "install", "--python", _python(made), *self._arguments]
         share = 0.7 if packages.stubs else 1.0
         wheels = ["--only-binary", ":all:", *packages.wheels]
         backend = "auto" if build.accelerator is Accelerator.GPU else "cpu"
@@ -297,10 +322,10 @@ class Environment:
         if packages.stubs:
             await self._async_uv([*install, *packages.stubs], _Progress(report, share, 1.0))
         module = re.split(r"[^\w]", packages.wheels[0])[0]
-        if not await self._async_runs(module):
+        if not await self._async_runs(_python(made), module):
             raise EnvironmentFailure(EnvironmentProblem.FAILED, f"{module} is not in it")
         marker = {"accelerator": build.accelerator, "tensorrt": "yes" if build.tensorrt else "no", "module": module}
-        await asyncio.to_thread(self._finish, marker)
+        await asyncio.to_thread(self._finish, made, marker)
 
     async def _async_uv(self, command: Sequence[str], progress: _Progress) -> None:
         """Run `uv` to its end."""
@@ -310,7 +335,7 @@ class Environment:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
-            env={**_given(_VARIABLES), "UV_CACHE_DIR": str(self._folder / "downloads"), "NO_COLOR": "1"},
+            env={**_given(_VARIABLES), "UV_CACHE_DIR": str(self._folder / _DOWNLOADS), "NO_COLOR": "1"},
             start_new_session=True,  # ended with all that it started
         )
         lines: list[str] = []
@@ -331,8 +356,8 @@ class Environment:
             _LOGGER.warning("uv could not make the detector's environment: %s", redact(said))
             raise _failure(said)
 
-    async def _async_runs(self, module: str) -> bool:
-        """Tell whether its Python is of Home Assistant's version and finds the module."""
+    async def _async_runs(self, python: str, module: str) -> bool:
+        """Tell whether a Python is of Home Assistant's version and finds the module."""
         question = (
             "import importlib.util as u, sys; "
             "sys.exit(list(sys.version_info[:2]) != [int(n) for n in sys.argv[1:3]] or not u.find_spec(sys.argv[3]))"
@@ -340,7 +365,7 @@ class Environment:
         version = map(str, sys.version_info[:2])
         try:
             process = await asyncio.create_subprocess_exec(
-                *(self.python, "-I", "-c", question, *version, module),
+                *(python, "-I", "-c", question, *version, module),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -357,29 +382,60 @@ class Environment:
 
     def _read_marker(self) -> dict[str, str] | None:
         try:
-            marker = json.loads((self._folder / _MARKER).read_text())
-        except OSError, ValueError:
+            marker = json.loads((self._folder / _CURRENT / _MARKER).read_text())
+        except OSError, ValueError, RecursionError:
             return None
         return marker if isinstance(marker, dict) else None
 
-    def _finish(self, marker: Mapping[str, str]) -> None:
-        """Say that it is whole. What was downloaded is linked into it by now: the cache alone can go."""
-        self._remove_downloads()
-        temporary = self._folder / f"{_MARKER}.part"
-        temporary.write_text(json.dumps(marker))
-        temporary.replace(self._folder / _MARKER)
+    def _begin(self) -> Path:
+        """Return where a new one is made: beside the present one."""
+        self._remove_unfinished(downloads=False)
+        made = self._folder / f"{_CURRENT}-{uuid.uuid4().hex}"
+        made.parent.mkdir(parents=True, exist_ok=True)
+        return made
+
+    def _finish(self, made: Path, marker: Mapping[str, str]) -> None:
+        """Let a new one take the place of the present one, in one moment, and remove all else.
+
+        What was downloaded is linked into it by now: the cache alone can go.
+        """
+        (made / _MARKER).write_text(json.dumps(marker))
+        current, link = self._folder / _CURRENT, made.with_name(f"{made.name}.link")
+        link.symlink_to(made.name)
+        if current.is_dir() and not current.is_symlink():  # a copy of this folder that followed the link
+            shutil.rmtree(current)
+        link.replace(current)
+        self._remove_unfinished()
+
+    def _remove_unfinished(self, *, downloads: bool = True) -> None:
+        """Remove all but the environment that is there; its downloads only if told so. What stays, does no harm."""
+        keep = {_CURRENT, *(() if downloads else (_DOWNLOADS,))}
+        with contextlib.suppress(OSError):
+            keep.add((self._folder / _CURRENT).readlink().name)
+        with contextlib.suppress(OSError):
+            for path in list(self._folder.iterdir()):
+                if path.name not in keep:
+                    _delete(path)
+            self._folder.rmdir()  # where nothing is left in it
 
     def _remove_downloads(self) -> None:
-        shutil.rmtree(self._folder / "downloads", ignore_errors=True)
-
-    def _remove_environment(self) -> None:
-        """Remove it, but not what was downloaded."""
-        (self._folder / _MARKER).unlink(missing_ok=True)
-        shutil.rmtree(self._folder / "venv", ignore_errors=True)
+        shutil.rmtree(self._folder / _DOWNLOADS, ignore_errors=True)
 
     def _remove(self) -> None:
-        (self._folder / _MARKER).unlink(missing_ok=True)  # first: what is half gone is not ready
+        with contextlib.suppress(OSError):
+            (self._folder / _CURRENT).unlink()  # first: what is half gone is not ready
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _python(venv: Path) -> str:
+    return str(venv / "bin" / "python")
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def free_space(folder: Path) -> int:
@@ -387,6 +443,13 @@ def free_space(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def disk_failure(err: OSError) -> EnvironmentFailure:
+    """Return what to tell when the disk does not take something, or a program cannot be started."""
+    full = err.errno in {errno.ENOSPC, errno.EDQUOT}
+    problem = EnvironmentProblem.SPACE if full else EnvironmentProblem.FAILED
+    return EnvironmentFailure(problem, err.strerror or type(err).__name__)
 
 
 def _given(names: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import tempfile
 from typing import Final
 
 from ..vision.redact import redact
-from .environment import Environment, EnvironmentFailure, EnvironmentProblem
+from .environment import Environment, EnvironmentFailure, EnvironmentProblem, disk_failure
 from .model_files import ModelFileError
 from .model_store import ModelStore, StoredModel
 
@@ -38,8 +38,9 @@ async def async_export(environment: Environment, store: ModelStore, model: Store
         EnvironmentFailure: what it needs could not be installed, or it failed.
     """
     await environment.async_add(REQUIREMENTS)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp))
+    folder: Path | None = None
     try:
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp))
         source = folder / f"{model.name.partition('.')[0] or 'model'}.pt"
         source = source if source.parent == folder else folder / "model.pt"
         await asyncio.to_thread(shutil.copyfile, model.path, source)
@@ -48,8 +49,11 @@ async def async_export(environment: Environment, store: ModelStore, model: Store
         return await asyncio.to_thread(store.add_folder, made, f"{source.stem} {side}")
     except ModelFileError as err:
         raise EnvironmentFailure(EnvironmentProblem.FAILED, str(err)) from err
+    except OSError as err:
+        raise disk_failure(err) from err
     finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        if folder is not None:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
 
 async def _async_run(python: str, source: Path, side: int) -> None:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 import stat
 from typing import IO, BinaryIO, Final
+from unicodedata import normalize
 import zipfile
 
 import yaml
@@ -136,26 +137,39 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise ModelFileError(ModelFileProblem.LABELS, "it is too long")
     try:
         text = content.decode("utf-8-sig")
-        labels = _yaml_labels(text) or [line.strip() for line in text.splitlines() if line.strip()]
+        labels = _yaml_labels(text) or _listed_labels(text)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, KeyError) as err:
         raise ModelFileError(ModelFileProblem.LABELS, type(err).__name__) from err
     if not 0 < len(labels) <= _MOST_LABELS:
         raise ModelFileError(ModelFileProblem.LABELS, f"it has {len(labels)} names")
-    if any(len(label) > _LONGEST_LABEL or not label.isprintable() for label in labels):
+    if any(not 0 < len(label) <= _LONGEST_LABEL or not label.isprintable() for label in labels):
         raise ModelFileError(ModelFileProblem.LABELS, "these are no names")
-    return tuple(labels)
+    return tuple(normalize("NFC", label) for label in labels)
+
+
+class _Strings(yaml.SafeLoader):
+    """Reads all that is written as words: names such as `on`, `no`, `null` and `1` are no truths and numbers."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  # as its base declares it
 
 
 def _yaml_labels(text: str) -> list[str] | None:
     """Return the names of a YAML document that has them; None for a plain list of lines."""
     if not any(line.startswith("names:") for line in text.splitlines()):
         return None
-    names = yaml.safe_load(text)["names"]
+    names = yaml.load(text, Loader=_Strings)["names"]  # noqa: S506  # it is a safe one
     if isinstance(names, dict):
-        names = [names[index] for index in range(len(names))]  # a number that is left out is a KeyError
-    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        by_number = {int(number): name for number, name in names.items()}
+        # A number that is left out, or there twice, is a KeyError.
+        names = [by_number[index] for index in range(len(names))]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError("no list of names")
-    return [str(name).strip() for name in names]
+    return [name.strip() for name in names]
+
+
+def _listed_labels(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _kind_of_folder(folder: Path) -> ModelKind:

@@ -9,8 +9,22 @@ from datetime import datetime
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, exists, false, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer
 
 from ..models import (
     ANIMALS,
@@ -31,7 +45,7 @@ from ..models import (
     iou,
     raised_reasoning,
 )
-from .rows import domain_of, fetch, select_fields, values_of
+from .rows import build, domain_of, fetch, select_fields, values_of
 from .search import search_text, words_of
 from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, Id, IncidentRow, JudgementRow, PictureRow, TrackRow
 
@@ -47,6 +61,13 @@ NOTABLE_SCORE_CHANGE = 10
 
 _INCIDENT_ID = bindparam("incident_id", type_=Id)
 _INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
+# To be changed: without what is asked of other tables.
+_INCIDENT_ROW = (
+    select(IncidentRow)
+    .options(defer(IncidentRow.picture_id), defer(IncidentRow.peak_score))
+    .where(IncidentRow.id == _INCIDENT_ID)
+)
+_JUDGEMENT_ROW = select(JudgementRow).where(JudgementRow.incident_id == _INCIDENT_ID)
 _TRACKS = (
     select_fields(Track, TrackRow)
     .where(TrackRow.incident_id == _INCIDENT_ID)
@@ -54,6 +75,12 @@ _TRACKS = (
 )
 _ASSESSMENTS = (
     select_fields(Assessment, AssessmentRow).where(AssessmentRow.incident_id == _INCIDENT_ID).order_by(AssessmentRow.id)
+)
+_SHOWN = (
+    select(AssessmentRow.shown)
+    .where(AssessmentRow.incident_id == _INCIDENT_ID, AssessmentRow.analyzer != RULES)
+    .order_by(AssessmentRow.id.desc())
+    .limit(1)
 )
 _DETECTIONS = (
     select_fields(Detection, DetectionRow)
@@ -64,6 +91,28 @@ _PICTURES = (
     select_fields(Picture, PictureRow)
     .where(PictureRow.incident_id == _INCIDENT_ID)
     .order_by(PictureRow.score.desc(), PictureRow.id)
+)
+
+_WAITING = (
+    select_fields(Incident, IncidentRow)
+    .add_columns(JudgementRow.house, JudgementRow.tries, JudgementRow.problem)
+    .join(JudgementRow, JudgementRow.incident_id == IncidentRow.id)
+    .where(
+        JudgementRow.due_at.is_not(None),
+        JudgementRow.incident_id.not_in(bindparam("incidents", expanding=True)),
+        IncidentRow.camera_id.not_in(bindparam("cameras", expanding=True)),
+    )
+)
+_DUE = _WAITING.where(JudgementRow.due_at <= bindparam("now"))
+_NOT_TOO_OLD = IncidentRow.last_seen_at >= bindparam("seen_since")
+_URGENCY = IncidentRow.rules_score.desc(), JudgementRow.due_at
+_MOST_URGENT = _DUE.where(_NOT_TOO_OLD).order_by(*_URGENCY).limit(1)
+_FEWEST_TRIES = _DUE.where(_NOT_TOO_OLD).order_by(JudgementRow.tries, *_URGENCY).limit(1)
+_NEXT = _WAITING.where(_NOT_TOO_OLD).with_only_columns(func.min(JudgementRow.due_at))
+_OLD = (
+    _DUE.where(IncidentRow.last_seen_at < bindparam("before"))
+    .order_by(JudgementRow.incident_id)
+    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -114,10 +163,10 @@ def assess(session: Session, incident_id: int, assessment: Assessment) -> Incide
     row = _existing(session, incident_id)
     if assessment.analyzer == RULES:
         raised = _add_assessment(session, row, assessment)
-        if raised and row.ended_at is None and (judgement := session.get(JudgementRow, incident_id)):
+        if raised and row.ended_at is None and (judgement := _judgement_of(session, incident_id)):
             judgement.due_at = judgement.due_at or assessment.created_at
         return _incident(session, row)
-    judgement = session.get(JudgementRow, incident_id)
+    judgement = _judgement_of(session, incident_id)
     knew = judgement is not None and judgement.look is not None and judgement.look[-1] == _look(row)[-1]
     held = assessment if knew else assessment.raised_to(row.floor)
     _add_assessment(session, row, held)
@@ -190,7 +239,7 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
 def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
     """Let an incident wait for an analyzer. One that was judged waits again when it ended and is not as it was then."""
     incident = _existing(session, incident_id)
-    judgement = session.get(JudgementRow, incident_id)
+    judgement = _judgement_of(session, incident_id)
     if judgement is None:
         if incident.analyzer in (None, RULES):
             session.add(JudgementRow(incident_id=incident_id, due_at=due_at, tries=0, house=house))
@@ -212,47 +261,41 @@ def resume_judgements(session: Session, due_at: datetime) -> None:
 def claim_judgement(
     session: Session,
     now: datetime,
-    seen_since: datetime | None,
+    seen_since: datetime,
     without_incidents: Collection[int],
     without_cameras: Collection[str],
     *,
     fewest_tries_first: bool,
 ) -> Judgement | None:
     """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
-    query = _judgements(without_incidents, without_cameras, seen_since).where(JudgementRow.due_at <= now)
-    if fewest_tries_first:
-        query = query.order_by(JudgementRow.tries)
-    found = session.execute(query.order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)).first()
+    others = _without(without_incidents, without_cameras) | {"seen_since": seen_since}
+    found = session.execute(_FEWEST_TRIES if fewest_tries_first else _MOST_URGENT, others | {"now": now}).first()
     if found is None:
         return None
-    judgement, incident = found
-    judgement.look = _look(incident)
-    return _judgement(judgement, incident)
+    judgement = _judgement(found)
+    look = update(JudgementRow).where(JudgementRow.incident_id == judgement.incident.id)
+    session.execute(look.values(look=_look(judgement.incident)))
+    return judgement
 
 
 def next_judgement_at(
-    session: Session,
-    seen_since: datetime | None,
-    without_incidents: Collection[int],
-    without_cameras: Collection[str],
+    session: Session, seen_since: datetime, without_incidents: Collection[int], without_cameras: Collection[str]
 ) -> datetime | None:
     """Say when the next incident is, or was, due."""
-    query = _judgements(without_incidents, without_cameras, seen_since).with_only_columns(func.min(JudgementRow.due_at))
-    return session.scalar(query)
+    return session.scalar(_NEXT, _without(without_incidents, without_cameras) | {"seen_since": seen_since})
 
 
 def old_judgements(
     session: Session, now: datetime, before: datetime, without_incidents: Collection[int], limit: int
 ) -> list[Judgement]:
     """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
-    query = _judgements(without_incidents, ()).where(JudgementRow.due_at <= now, IncidentRow.last_seen_at < before)
-    rows = session.execute(query.order_by(JudgementRow.incident_id).limit(limit))
-    return [_judgement(judgement, incident) for judgement, incident in rows]
+    rows = session.execute(_OLD, _without(without_incidents, ()) | {"now": now, "before": before, "most": limit})
+    return [_judgement(row) for row in rows]
 
 
 def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:
     """Let an incident wait until later."""
-    if judgement := session.get(JudgementRow, incident_id):
+    if judgement := _judgement_of(session, incident_id):
         judgement.due_at, judgement.tries, judgement.problem = due_at, tries, problem
 
 
@@ -302,7 +345,7 @@ def add_picture(
         The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
         their owner once this is committed.
     """
-    incident = _existing(session, picture.incident_id)
+    _existing(session, picture.incident_id)
     if replaced := _earlier(session, picture):
         shown = _shown(session, picture.incident_id)
         replaced = [earlier for earlier in replaced if earlier.id not in kept and earlier.id not in shown]
@@ -312,8 +355,8 @@ def add_picture(
     for earlier in replaced:
         session.delete(earlier)
     session.flush()
-    session.refresh(incident)
-    stored = replace(picture, id=row.id), domain_of(Incident, incident), [earlier.id for earlier in replaced]
+    (incident,) = fetch(session, Incident, _INCIDENT, incident_id=picture.incident_id)
+    stored = replace(picture, id=row.id), incident, [earlier.id for earlier in replaced]
     # Last, so that the file's row can fail in nothing but the commit.
     write(row.id)
     return stored
@@ -365,7 +408,7 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield or_(false(), *(func.replace(text, name, "") != text for name in names))
     yield from _risk_conditions(wanted)
     if wanted.since is not None:
-        yield func.coalesce(row.ended_at, row.last_seen_at) >= wanted.since
+        yield or_(row.ended_at.is_(None), row.ended_at >= wanted.since)
     if wanted.until is not None:
         yield row.started_at < wanted.until
     if wanted.reviewed is not None:
@@ -386,10 +429,14 @@ def _risk_conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
 
 
 def _existing(session: Session, incident_id: int) -> IncidentRow:
-    row = session.get(IncidentRow, incident_id)
+    row = session.scalar(_INCIDENT_ROW, {"incident_id": incident_id})
     if row is None:
         raise LookupError(f"there is no incident {incident_id}")
     return row
+
+
+def _judgement_of(session: Session, incident_id: int) -> JudgementRow | None:
+    return session.scalar(_JUDGEMENT_ROW, {"incident_id": incident_id})
 
 
 def _all_exist(session: Session, incident_ids: set[int]) -> None:
@@ -398,24 +445,12 @@ def _all_exist(session: Session, incident_ids: set[int]) -> None:
         raise LookupError(f"there is no incident {min(missing)}")
 
 
-def _judgements(
-    without_incidents: Collection[int], without_cameras: Collection[str], seen_since: datetime | None = None
-) -> Select[tuple[JudgementRow, IncidentRow]]:
-    query = select(JudgementRow, IncidentRow).join(IncidentRow).where(JudgementRow.due_at.is_not(None))
-    if seen_since is not None:
-        query = query.where(IncidentRow.last_seen_at >= seen_since)
-    return query.where(
-        JudgementRow.incident_id.not_in(without_incidents), IncidentRow.camera_id.not_in(without_cameras)
-    )
+def _without(incidents: Collection[int], cameras: Collection[str]) -> dict[str, Any]:
+    return {"incidents": list(incidents), "cameras": list(cameras)}
 
 
-def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
-    return Judgement(
-        incident=domain_of(Incident, incident),
-        house=judgement.house,
-        tries=judgement.tries,
-        problem=judgement.problem,
-    )
+def _judgement(row: Row[Any]) -> Judgement:
+    return Judgement(incident=build(Incident, row), house=row.house, tries=row.tries, problem=row.problem)
 
 
 def _judge_again(
@@ -432,7 +467,7 @@ def _judge_again(
     judgement.tries, judgement.problem = 0, None
 
 
-def _look(incident: IncidentRow) -> tuple[str, ...]:
+def _look(incident: Incident | IncidentRow) -> tuple[str, ...]:
     """Return what makes an incident worth another judgement when it changes."""
     score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
     return (*incident.labels, *incident.zones, str(incident.object_count), str(score), incident.floor or "no floor")
@@ -507,8 +542,7 @@ def _still_places(session: Session, row: IncidentRow, at: datetime) -> Iterator[
 
 def _shown(session: Session, incident_id: int) -> Collection[int | None]:
     """Return what was shown to the model whose verdict counts."""
-    query = select(AssessmentRow.shown).where(AssessmentRow.incident_id == incident_id, AssessmentRow.analyzer != RULES)
-    return session.scalar(query.order_by(AssessmentRow.id.desc()).limit(1)) or ()
+    return session.scalar(_SHOWN, {"incident_id": incident_id}) or ()
 
 
 def _earlier(session: Session, picture: Picture) -> Sequence[PictureRow]:

@@ -1,11 +1,12 @@
 """Domain objects of rows and the other way round: a column has the name of the field that it keeps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cache
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from ..models import Assessment, Box, Detection, HarmlessPlace, Picture, Track
@@ -33,13 +34,14 @@ def fetch[T](session: Session, kind: type[T], query: Select[Any], **parameters: 
     A query that is built once, and takes its values as parameters, takes a quarter of the time of one that is built
     each time: SQLite answers faster than a statement is put together and recognised.
     """
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    at = names.index("box") if "box" in names else None
+    return [build(kind, row) for row in session.execute(query, parameters)]
 
-    def values(row: Row[Any]) -> Iterable[Any]:
-        return row if at is None else (*row[:at], Box(*row[at : at + len(_BOX)]), *row[at + len(_BOX) :])
 
-    return [kind(**dict(zip(names, values(row), strict=True))) for row in session.execute(query, parameters)]
+def build[T](kind: type[T], row: Sequence[Any]) -> T:
+    """Build a domain object of what `select_fields` asks for, which may be the first columns of a longer row."""
+    values = iter(row)
+    names = (field.name for field in fields(kind))  # type: ignore[arg-type]
+    return kind(**{name: Box(*islice(values, len(_BOX))) if name == "box" else next(values) for name in names})
 
 
 def values_of(

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Concatenate
@@ -44,6 +44,7 @@ from .migrations import migrate
 from .pictures import PictureFiles
 
 _ALL = IncidentFilter()
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACES = 64
 """Harmless places of a camera that count: the newest."""
 
@@ -305,7 +306,7 @@ class Store:
         self,
         now: datetime,
         *,
-        seen_since: datetime | None = None,
+        seen_since: datetime = _EVER,
         without_incidents: Collection[int] = (),
         without_cameras: Collection[str] = (),
         fewest_tries_first: bool = False,
@@ -326,7 +327,7 @@ class Store:
     async def async_next_judgement_at(
         self,
         *,
-        seen_since: datetime | None = None,
+        seen_since: datetime = _EVER,
         without_incidents: Collection[int] = (),
         without_cameras: Collection[str] = (),
     ) -> datetime | None:

@@ -8,7 +8,6 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import probatio as vol
 
-from ..broadcasters import camera_stats_payload, camera_status_payload, event_payload
 from ..const import (
     CONF_DETECT,
     CONF_LABELS,
@@ -20,6 +19,7 @@ from ..const import (
     SUBENTRY_CAMERA,
 )
 from ..coordinator import CameraCoordinator
+from ..payloads import camera_stats_payload, camera_status_payload, event_payload
 from ..permissions import async_permissions
 from .common import NAME, async_loaded_entry, async_refuse_camera
 

@@ -7,16 +7,18 @@ bounded, while the connection has a backlog. Nothing here awaits: no client dela
 from asyncio import TimerHandle
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sized
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 import logging
 from typing import Any
 
-from homeassistant.components.websocket_api import ActiveConnection
+from homeassistant.components.websocket_api import ERR_UNKNOWN_ERROR, ActiveConnection
 from homeassistant.components.websocket_api.messages import construct_event_message
 from homeassistant.core import callback
 
-from ..broadcasters import Broadcaster, Message, MessageType
+from ..broadcasters import Broadcaster, Message, MessageType, missed
+from ..const import DOMAIN
 from ..permissions import CameraPermissions
 
 _LOGGER = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ _LOGGER = logging.getLogger(__name__)
 MAXIMUM_BACKLOG = 128
 """Messages that Home Assistant may have queued for a connection until ours wait; also how many are sent at once."""
 MAXIMUM_WAITING = 256
-"""Messages that wait for a client; beyond that some go, which `seq` shows."""
+"""Messages that wait for a client; beyond that some go, and it is told so."""
 PAUSE = 0.05
 """Seconds until what waits is tried again."""
 FRAMES_KEPT = 64
@@ -56,37 +58,44 @@ class MessageFilter:
 class Waiting:
     """The messages that wait for one client, in the order of their numbers.
 
-    Of the readings of one track (or GPU) the newest waits. Of too many messages the oldest reading goes, and without
-    readings the oldest message.
+    Of the readings of one track, GPU or camera the newest waits: that loses nothing that is still true. Of too many
+    messages the oldest reading goes, and without readings the oldest message. In the place of what goes so, the client
+    is told that it missed something.
     """
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._readings: OrderedDict[int | str, Message] = OrderedDict()
+        self._readings: OrderedDict[tuple[MessageType, int | str], Message] = OrderedDict()
         self._others: deque[Message] = deque()
+        self._dropped: int | None = None
+        """The first message that was dropped since the client was told so."""
 
     def __len__(self) -> int:
-        """Return how many wait."""
-        return len(self._readings) + len(self._others)
+        """Return how many wait, and one more if the client is to be told that it missed some."""
+        return len(self._readings) + len(self._others) + (self._dropped is not None)
 
     def add(self, message: Message) -> None:
         """Take the newest message."""
         if message.reading_of is None:
             self._others.append(message)
         else:
-            self._readings.pop(message.reading_of, None)
-            self._readings[message.reading_of] = message
-        if len(self) <= MAXIMUM_WAITING:
+            reading = message.type, message.reading_of
+            self._readings.pop(reading, None)
+            self._readings[reading] = message
+        if len(self._readings) + len(self._others) <= MAXIMUM_WAITING:
             return
-        if self._readings:
-            self._readings.popitem(last=False)
-        else:
-            self._others.popleft()
+        dropped = self._readings.popitem(last=False)[1] if self._readings else self._others.popleft()
+        self._dropped = dropped.seq if self._dropped is None else min(self._dropped, dropped.seq)
 
     def pop(self) -> Message:
-        """Give the oldest message away; there must be one."""
+        """Give the oldest message away, or what tells that it is missing; there must be one."""
         oldest = next(iter(self._readings.values()), None)
-        if oldest is None or (self._others and self._others[0].seq < oldest.seq):
+        if self._others and (oldest is None or self._others[0].seq < oldest.seq):
+            oldest = self._others[0]
+        if self._dropped is not None and (oldest is None or self._dropped < oldest.seq):
+            dropped, self._dropped = self._dropped, None
+            return missed(dropped)
+        if self._others and oldest is self._others[0]:
             return self._others.popleft()
         return self._readings.popitem(last=False)[1]
 
@@ -98,6 +107,7 @@ class Waiting:
         """Forget all."""
         self._readings.clear()
         self._others.clear()
+        self._dropped = None
 
 
 class Subscription:
@@ -119,7 +129,8 @@ class Subscription:
         self._message_id = message_id
         self._channel = channel
         self._user = connection.user
-        self._may_read = permissions.may_read
+        self._may_hear = permissions.may_hear
+        self._types = wanted.types
         self._passes = None if wanted == MessageFilter() else wanted.passes
         self._queued = queued(connection)
         self._past: deque[Message] = deque()
@@ -133,20 +144,35 @@ class Subscription:
     @callback
     def open(self) -> None:
         """Listen from now on, until the client unsubscribes or disconnects."""
-        self._channel.connect(self)
+        self._channel.connect(self, self._types)
         self._connection.subscriptions[self._message_id] = self._close
 
     @callback
-    def abandon(self) -> None:
-        """Listen no more, and let nothing wait: the command or the client failed."""
+    def withdraw(self) -> None:
+        """Listen no more, and let nothing wait: the command failed, and its client is told so by its answer."""
         self._connection.subscriptions.pop(self._message_id, None)
         self._close()
 
+    @callback
+    def abandon(self) -> None:
+        """Listen no more, and say so: else a client that is still there would wait for ever."""
+        self.withdraw()
+        with suppress(Exception):  # most likely the connection is gone
+            self._connection.send_error(
+                self._message_id,
+                ERR_UNKNOWN_ERROR,
+                "The subscription failed and has ended",
+                translation_domain=DOMAIN,
+                translation_key="subscription_ended",
+            )
+
     def wants(self, message: Message) -> bool:
         """Say whether the user chose the message and may have it; asked for each, because policies change."""
+        if message.type is MessageType.MISSED:  # of what it chose
+            return True
         if self._passes is not None and not self._passes(message):
             return False
-        return message.camera_id is None or self._may_read(self._user, message.camera_id)
+        return message.camera_id is None or self._may_hear(self._user, message.camera_id)
 
     def send(self, message: Message) -> None:
         """Hand the message to Home Assistant, which queues it for the connection, or let it wait; never blocks."""

@@ -5,16 +5,23 @@ import re
 from typing import Any
 
 from homeassistant.auth.models import User
-from homeassistant.components.websocket_api import ActiveConnection, async_response, websocket_command
+from homeassistant.components.websocket_api import (
+    ERR_INVALID_FORMAT,
+    ERR_UNAUTHORIZED,
+    ActiveConnection,
+    async_response,
+    websocket_command,
+)
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError, Unauthorized
 from homeassistant.helpers.json import json_bytes, json_fragment
 from homeassistant.util import dt as dt_util
 import probatio as vol
 
-from ..broadcasters import box_payload, detection_payload, event_payload
 from ..const import DOMAIN, SUBENTRY_CAMERA
 from ..http_api import async_picture_url
 from ..models import Assessment, Detection, Feedback, IncidentFilter, Picture, Track, risk_level
+from ..payloads import box_payload, detection_payload, event_payload
 from ..permissions import async_permissions
 from ..reviews import MAXIMUM_NOTE, async_review
 from ..runtime import NemotronSecurityConfigEntry
@@ -180,6 +187,22 @@ async def async_review_incident(hass: HomeAssistant, connection: ActiveConnectio
         )
     except LookupError:
         async_refuse_incident(connection, msg)
+    except ServiceValidationError as err:
+        connection.send_error(
+            msg["id"],
+            ERR_INVALID_FORMAT,
+            str(err),
+            translation_domain=err.translation_domain,
+            translation_key=err.translation_key,
+        )
+    except Unauthorized:  # which Home Assistant would answer without saying what for
+        connection.send_error(
+            msg["id"],
+            ERR_UNAUTHORIZED,
+            "You may see this camera, but not control it",
+            translation_domain=DOMAIN,
+            translation_key="review_not_allowed",
+        )
     else:
         connection.send_result(msg["id"], event_payload(incident))
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ..runtime import NemotronSecurityConfigEntry
 
 MAXIMUM_REPLAY = 100
-EVENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value, MessageType.DETECTION.value]
+INCIDENT_TYPES = [MessageType.NEW_EVENT.value, MessageType.EVENT_UPDATED.value]
+EVENT_TYPES = [*INCIDENT_TYPES, MessageType.DETECTION.value]
 SYSTEM_TYPES = [
     MessageType.GPU_STATS.value,
     MessageType.CAMERA_STATUS.value,
@@ -46,7 +47,7 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     """Subscribe to incidents and detections.
 
     With `since`, what was said after that number (of that `run`) comes first. `replay` newest incidents come first if
-    there is no `since`, or if it lies too far back.
+    there is no `since`, or if it lies too far back for all that was said of incidents.
     """
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
@@ -54,14 +55,14 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
     if (subscription := _async_open(hass, connection, msg, entry, events)) is None:
         return
     seq = events.seq
-    past = events.since(msg["since"], msg.get("run")) if "since" in msg else Past([], complete=True)
+    past = _past(msg, events)
     messages = past.messages
-    if msg["replay"] and not ("since" in msg and past.complete):
+    if msg["replay"] and ("since" not in msg or not past.lacking.isdisjoint(INCIDENT_TYPES)):
         try:
             with reading():
                 incidents = await _async_newest(hass, connection, msg, entry)
         except BaseException:  # whatever it is, nobody would listen to a subscription that was refused
-            subscription.abandon()
+            subscription.withdraw()
             raise
         messages = [events.replay(incident, seq) for incident in reversed(incidents)]
     if events.is_connected(subscription):
@@ -75,16 +76,23 @@ async def async_subscribe_events(hass: HomeAssistant, connection: ActiveConnecti
         vol.Required("type"): f"{DOMAIN}/system/subscribe",
         vol.Optional("cameras"): list_of(NAME),
         vol.Optional("types"): list_of(vol.In(SYSTEM_TYPES)),
+        vol.Optional("since"): integer(),
+        vol.Optional("run"): NAME,
     }
 )
 @callback
 def async_subscribe_system(hass: HomeAssistant, connection: ActiveConnection, msg: dict[str, Any]) -> None:
-    """Subscribe to GPUs, cameras and the pipeline; the last message about each comes first."""
+    """Subscribe to GPUs, cameras and the pipeline; the last message about each comes.
+
+    With `since`, what was said after that number (of that `run`) comes before it.
+    """
     if (entry := async_loaded_entry(hass, connection, msg)) is None:
         return
     system = entry.runtime_data.system
     if subscription := _async_open(hass, connection, msg, entry, system):
-        subscription.start(system.present(), {"seq": system.seq})
+        past = _past(msg, system)
+        result = {"seq": system.seq, "run": system.run, "complete": past.complete}
+        subscription.start([*past.messages, *system.present()], result)
 
 
 @callback
@@ -111,6 +119,11 @@ def _async_open(
     subscription = Subscription(connection, msg["id"], channel, permissions, wanted)
     subscription.open()
     return subscription
+
+
+def _past(msg: dict[str, Any], channel: Broadcaster) -> Past:
+    """Return what the command asks for with `since`."""
+    return channel.since(msg["since"], msg.get("run"), msg.get("types")) if "since" in msg else Past([])
 
 
 def _chosen(msg: dict[str, Any], option: str) -> frozenset[str] | None:

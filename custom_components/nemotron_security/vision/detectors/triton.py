@@ -211,7 +211,7 @@ def _labels(config: dict[str, Any]) -> tuple[str, ...]:
     try:
         names = yaml.safe_load(parameter)["names"]
         return tuple(str(names[index]) for index in range(len(names))) or COCO
-    except yaml.YAMLError, TypeError, KeyError:
+    except yaml.YAMLError, TypeError, KeyError, RecursionError:
         return COCO
 
 
