@@ -247,6 +247,10 @@ class CameraPipeline:
             return ()
         return (Look(replace(latest, tracks=(), ended=ended), news=True, moments=moments),)
 
+    def look_anew(self) -> None:
+        """Have the next frame looked at as a whole, though nothing moves in it; from any thread."""
+        self._all_seen_at = self._scanned_at = -math.inf
+
     def step(self, frame: Frame, loaded: LoadedDetector) -> list[Report]:
         """Take one frame through all stages; for callers without threads."""
         glance = self.notice(frame)

@@ -20,14 +20,16 @@ _PAIR = re.compile(
 )
 
 
-def redact(text: str) -> str:
-    """Return the text without user names, passwords, query values and tokens.
+def redact(text: str, secret: str = "") -> str:
+    """Return the text without user names, passwords, query values and tokens, and without `secret` if it is known.
 
     `rtsp://user:pass@host/path?token=x` becomes `rtsp://***@host/path?***`. Where a password holds characters that
     belong encoded (`/`, `?`, `@`, quotes), rather too much is taken than too little. Long path parts of letters and
     digits are taken too: for some recorders the path is the key. Without a scheme, `user:pass@host`, `token: x`,
     `Bearer x` and keys that begin as those of well-known services are found.
     """
+    if secret:
+        text = text.replace(secret, "***")
     text = _URL.sub(_redact_url, text)
     text = _AUTHORIZATION.sub(r"\1\2***", text)
     text = _USER.sub("***@", text)
