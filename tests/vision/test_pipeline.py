@@ -8,18 +8,23 @@ import numpy as np
 import pytest
 
 from custom_components.nemotron_security.vision.detectors import DetectorError
+from custom_components.nemotron_security.vision.detectors.coco import COCO
 from custom_components.nemotron_security.vision.frames import Frame
+from custom_components.nemotron_security.vision.labels import coco_names
 from custom_components.nemotron_security.vision.messages import (
     Box,
     CameraConfig,
     DetectorConfig,
     FrameTracks,
+    Mask,
     MotionState,
+    Point,
     Problem,
     Report,
     Source,
     SourceKind,
     TrackPicture,
+    Zone,
 )
 from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
 from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Stages
@@ -268,6 +273,30 @@ def test_only_watched_labels_count() -> None:
     reports = _of(FrameTracks, _run(walk(3.0), CameraPipeline(_config(labels=("car",)), count(1)), loaded()))
     assert reports
     assert not any(report.tracks for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [(("Person", "Car"), ("person",)), (("HUMAN", "vehicle"), ("person",)), (("dog", "Traffic_Light"), ("dog",))],
+)
+def test_what_a_model_calls_otherwise_counts(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    known = loaded()
+    known.detector.labels = names
+    everywhere = (Point(0, 0), Point(1, 0), Point(1, 1), Point(0, 1))
+    zone = Zone(name="porch", points=everywhere, labels=labels)
+    mask = Mask(points=everywhere, motion=False, objects=True, labels=("car", "traffic light"))
+    config = _config(labels=labels, zones=(zone,), masks=(mask,))
+    reports = _of(FrameTracks, _run(walk(3.0), CameraPipeline(config, count(1)), known))
+    tracks = [track for report in reports for track in report.tracks]
+    assert {track.label for track in tracks if track.confirmed} == set(labels)
+    assert "porch" in tracks[-1].zones
+    assert known.labels == coco_names(names)
+    known.detector.labels = (*names, "Garden_Gnome")
+    assert known.labels == (*coco_names(names), "garden gnome"), "a server's may become more"
+
+
+def test_names_of_coco_are_their_own() -> None:
+    assert coco_names(COCO) == COCO
 
 
 def test_an_unsure_detection_is_never_confirmed() -> None:

@@ -356,7 +356,7 @@ class Inference:
         self._tell(
             DetectorState(
                 problem=None,
-                labels=detector.labels,
+                labels=loaded.labels,
                 width=detector.width,
                 height=detector.height,
                 device=loaded.device,

@@ -69,7 +69,7 @@ class Zone:
     points: tuple[Point, ...]
     """Its corners, three or more; the last one is joined to the first."""
     labels: tuple[str, ...] = ()
-    """What it is for; empty for all that the camera watches for."""
+    """COCO's names of what it is for; empty for all that the camera watches for."""
     dwell: float = 0.0
     """Seconds that an object must have been inside before it counts as in the zone."""
     inertia: int = 3
@@ -192,7 +192,7 @@ class CameraConfig:
     detect: bool = True
     """False: frames are decoded for the live picture, nothing is detected."""
     labels: tuple[str, ...] = ("person",)
-    """COCO names that are tracked; others are dropped."""
+    """COCO's names of what is tracked; all else is dropped."""
     confidence: float = 0.7
     """A track counts once the median of its last (up to 10) scores reaches this."""
     zones: tuple[Zone, ...] = ()

@@ -8,6 +8,7 @@ the detector on what one or several cameras prepared, and calls `complete`. The 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 import math
 import time
 
@@ -17,6 +18,7 @@ from .detections import Detections
 from .detectors import Detector, Picture
 from .detectors.loading import load_plugin
 from .frames import Frame
+from .labels import coco_names
 from .messages import (
     PERSONS,
     Box,
@@ -75,6 +77,11 @@ class LoadedDetector:
         """How many pictures the detector takes at once; 1 where it does not say."""
         return max(1, getattr(self.detector, "batch", 1))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """COCO's names of the detector's classes, by their number; a server's may become more with each picture."""
+        return _in_coco(self.detector.labels)
+
     @classmethod
     def load(cls, config: DetectorConfig) -> LoadedDetector:
         """Load the plug-in and model of a config; takes up to seconds.
@@ -87,6 +94,10 @@ class LoadedDetector:
         # Not of the protocol: who brings a detector may leave them out.
         device, threads = getattr(detector, "device", ""), getattr(detector, "threads", 0)
         return cls(detector, config.minimum_score, device, threads)
+
+
+_in_coco = lru_cache(maxsize=8)(coco_names)
+"""Asked for with each look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +211,7 @@ class CameraPipeline:
     def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, limit: int = REGIONS) -> Prepared:
         """Choose and cut out what the detector shall look at, in at most `limit` regions."""
         labels, confidence = self.config.labels, self.config.confidence
-        settings = (loaded.detector.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
+        settings = (loaded.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
         set_back = self.latest is not None and frame.captured_at < self.latest.captured_at - _CLOCK_STEP
         before = self.clear() if set_back or settings != self._tracker_settings else ()
         if self._tracker is None:
@@ -210,7 +221,7 @@ class CameraPipeline:
             regions, still_ones = self._regions(motion, frame, model_size, limit)
         with self._stages.time("convert"):
             pictures = [frame.crop(Box(*region)) for region in regions]
-        return Prepared(frame, motion, regions, pictures, loaded.detector.labels, still_ones, self._tracker, before)
+        return Prepared(frame, motion, regions, pictures, loaded.labels, still_ones, self._tracker, before)
 
     def complete(self, prepared: Prepared, found: Sequence[Detections]) -> tuple[Look, ...]:
         """Track what was found in each picture; no look if the tracks were given up meanwhile."""
@@ -264,7 +275,7 @@ class CameraPipeline:
 
     def _new_tracker(self, loaded: LoadedDetector) -> Tracker:
         return Tracker(
-            loaded.detector.labels,
+            loaded.labels,
             next_id=self._track_ids.__next__,
             confidence=self.config.confidence,
             minimum_score=loaded.minimum_score,

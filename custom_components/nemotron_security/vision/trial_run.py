@@ -68,7 +68,7 @@ def _measured(loaded: LoadedDetector) -> Trial:
         batch, batch_fps = size, fps
     return Trial(
         problem=None,
-        labels=detector.labels,
+        labels=loaded.labels,
         width=detector.width,
         height=detector.height,
         ms=round(one * 1000, 2),

@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from ..detections import Detections
+from ..labels import coco_name
 from ..messages import DetectorConfig, Problem
 from . import DetectorError, Picture
-from .coco import COCO, coco_name
+from .coco import COCO
 from .servers import Server, Servers
 from .yolo import GREY
 
