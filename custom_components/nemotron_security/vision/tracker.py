@@ -355,15 +355,16 @@ class Tracker:
         tracks = self._tracks
         missed = np.ones(len(tracks), np.bool_)
         missed[taken[taken >= 0]] = False
+        # What was missed before and is not in sight now stays in doubt.
+        doubtful = missed & self._resting & (tracks.misses > 0)
         if looked_at is not None and missed.any():
             missed &= coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
+        doubtful &= ~missed
         resting = np.flatnonzero(missed & self._resting)
         if len(resting):
             missed[resting] = ~self._are_hidden(resting, taken, detections, motion)
-            doubtful = resting[missed[resting]]
-            self.in_doubt = bool(self._reported[tracks.votes[doubtful].argmax(axis=1)].any())
-        else:
-            self.in_doubt = False
+            doubtful[resting] = missed[resting]
+        self.in_doubt = bool(self._reported[tracks.votes[doubtful].argmax(axis=1)].any())
         tracks.missing_since[missed & (tracks.misses == 0)] = self._at
         tracks.misses += missed
 
