@@ -233,7 +233,6 @@ def test_clock_that_jumps_ahead_does_not_end_what_goes_on() -> None:
 def test_worker_that_starts_again_continues_the_incident() -> None:
     story = Story()
     story.walk(0, 5)
-    story.camera.lose_tracks()
     story.silence(9)
     story.at(11, seen(77, 11, since=11))
     assert story.turns == [Turn.OPENED]

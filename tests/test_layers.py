@@ -46,7 +46,7 @@ LAYERS: tuple[set[str], ...] = (
     {"checks", "vision", "models", "const", "zone_checks"},
 )
 
-PARENTS_SIDE = {"messages", "executor", "pool", "redact", "trial", "plugins"}
+PARENTS_SIDE = {"messages", "executor", "labels", "pool", "redact", "trial", "plugins"}
 """What Home Assistant's process may load of `vision`."""
 
 

@@ -231,7 +231,7 @@ DETECTOR_FORMS: dict[str, set[str]] = {
     "detector_tuning": schema_keys(detector_forms.TUNING_SCHEMA),
     "environment_install": schema_keys(detector_forms.ENVIRONMENT_SCHEMA),
     "environment_remove": set(),
-    "detector_measured": schema_keys(detector_forms.measured_schema(MEASURED)),
+    "detector_measured": schema_keys(detector_forms.measured_schema(MEASURED, ["dragon"])),
 }
 DETECTOR_MENUS = {
     "detector": {

@@ -83,6 +83,14 @@ async def test_the_worker_is_told(entry: MockConfigEntry) -> None:
     assert config.masks == (Mask(points=triangle, motion=True, objects=True, labels=("bird",)),)
 
 
+async def test_the_worker_is_told_the_names_of_coco(entry: MockConfigEntry, change: Change) -> None:
+    named = {"labels": ["Human", "vehicle", "Garden_gnome"]}
+    await change(**named, zones=[PORCH | named], lines=[GATE | named], masks=[TREE | named])
+    config = wanted(entry)
+    (zone,), (line,), (mask,) = config.zones, config.lines, config.masks
+    assert config.labels == zone.labels == line.labels == mask.labels == ("person", "car", "garden gnome")
+
+
 async def test_the_worker_is_told_of_a_change_at_once(entry: MockConfigEntry, change: Change) -> None:
     await change(zones=[], masks=[{**TREE, "motion": False}])
     assert (wanted(entry).zones, wanted(entry).masks[0].motion) == ((), False)

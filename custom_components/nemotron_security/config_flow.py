@@ -61,11 +61,13 @@ from .const import (
     CONF_CAPABILITIES,
     CONF_CONCURRENCY,
     CONF_COOLDOWN,
+    CONF_DETECT,
     CONF_DETECTOR,
     CONF_FLOORS,
     CONF_GPU_INTERVAL,
     CONF_GPU_URLS,
     CONF_KEY_FRAMES,
+    CONF_LABELS,
     CONF_MAXIMUM_LENGTH,
     CONF_NEWS_FOR,
     CONF_OPENING_DELAY,
@@ -74,6 +76,7 @@ from .const import (
     CONF_WORKERS,
     DEFAULT_GPU_INTERVAL,
     DEFAULT_KEY_FRAMES,
+    DEFAULT_LABELS,
     DEFAULT_MAXIMUM_LENGTH,
     DEFAULT_QUIET_TIME,
     DEFAULT_WORKERS,
@@ -95,6 +98,7 @@ from .forms import (
 )
 from .model_watch import chat_server
 from .models import Floor, Topic
+from .vision.labels import coco_names
 from .vision.messages import MAX_WORKERS
 
 TITLE = "Nemotron Home Security"
@@ -497,6 +501,13 @@ class NemotronSecurityOptionsFlow(DetectorFlow, OptionsFlow):
     @override
     def _present_detector(self) -> Mapping[str, Any]:
         return self.config_entry.options.get(CONF_DETECTOR) or {}
+
+    @property
+    @override
+    def _watched_labels(self) -> tuple[str, ...]:
+        settings = [camera.data for camera in self.config_entry.get_subentries_of_type(SUBENTRY_CAMERA)]
+        watching = [camera for camera in settings if camera.get(CONF_DETECT, True)]
+        return coco_names(label for camera in watching for label in camera.get(CONF_LABELS, DEFAULT_LABELS))
 
     @override
     async def _async_detector_chosen(self, detector: dict[str, Any] | None) -> ConfigFlowResult:

@@ -54,6 +54,11 @@ class DraftFlow(ConfigEntryBaseFlow):
     async def _async_detector_chosen(self, detector: dict[str, Any] | None) -> ConfigFlowResult:
         """Go on with this detector, or with none."""
 
+    @property
+    def _watched_labels(self) -> tuple[str, ...]:
+        """What the cameras watch for, by COCO's names."""
+        return ()
+
     def _handle_environment_changed(self) -> None:
         """The environment that the present detector runs on was made anew."""
 

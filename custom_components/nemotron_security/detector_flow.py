@@ -212,9 +212,11 @@ class DetectorFlow(ModelFlow):
             return await self.async_step_detector()
         if user_input is not None:
             return await self._async_detector_chosen(dict(self._draft.settings))
+        # What a DeepStack-like server can find, it says only as it finds it.
+        watched = () if self._draft.settings[FIELD_PLUGIN] == PLUGIN_DEEPSTACK else self._watched_labels
         return self.async_show_form(
             step_id="detector_measured",
-            data_schema=measured_schema(trial),
+            data_schema=measured_schema(trial, watched),
             description_placeholders={"labels": ", ".join(trial.labels[:_LABELS]) + _more(trial.labels)},
         )
 

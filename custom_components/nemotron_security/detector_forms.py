@@ -132,8 +132,14 @@ def other_schema(plugins: Sequence[str]) -> vol.Schema:
     )
 
 
-def measured_schema(trial: Trial) -> vol.Schema:
-    """Show what a detector was seen to do: it can be read, not changed. What is not known is not shown."""
+def measured_schema(trial: Trial, watched: Iterable[str]) -> vol.Schema:
+    """Show what a detector was seen to do: it can be read, not changed. What is not known is not shown.
+
+    Args:
+        trial: what came of it.
+        watched: what the cameras watch for; what of it the model does not know is shown.
+    """
+    missing = sorted(set(watched) - set(trial.labels))
     fps = trial.batch_fps or trial.fps
     shown = {
         "ms": (trial.ms, shown_number("ms")),
@@ -143,6 +149,7 @@ def measured_schema(trial: Trial) -> vol.Schema:
         "threads": (trial.threads or None, shown_number("")),
         "input": (f"{trial.width} x {trial.height}" if trial.width else None, SHOWN_TEXT),
         "classes": (len(trial.labels), shown_number("")),
+        "missing": (", ".join(missing) or None, SHOWN_TEXT),
     }
     return vol.Schema(
         {vol.Optional(name, default=value): field for name, (value, field) in shown.items() if value is not None}

@@ -170,10 +170,6 @@ class Episodes:
         """End what goes on at its last sight: the camera goes away."""
         return [self._finish(self.episode)] if self.episode else []
 
-    def lose_tracks(self) -> None:
-        """Forget the live tracks: whoever follows them starts anew. What goes on waits out the quiet time."""
-        self._settled.clear()
-
     def detections(self, frame: FrameTracks) -> list[Detection]:
         """Return the sights in this frame, just given to `see`, that are worth a row: at a bounded rate."""
         chosen = self._pace.choose(frame, self.clock.elapsed, self._counts)

@@ -42,6 +42,7 @@ from .const import (
     SOURCE_FILE,
     SUBENTRY_CAMERA,
 )
+from .vision.labels import coco_names
 from .vision.messages import CameraConfig, CameraState, CameraStatus, Problem, Source, SourceKind
 from .vision.pool import WorkerPool
 from .vision.redact import redact
@@ -97,7 +98,7 @@ class CameraSettings:
             source=source,
             fps=float(self.data.get(CONF_FPS, DEFAULT_FPS)),
             detect=self.detect,
-            labels=tuple(self.data.get(CONF_LABELS, DEFAULT_LABELS)),
+            labels=coco_names(self.data.get(CONF_LABELS, DEFAULT_LABELS)),
             confidence=float(self.data.get(CONF_CONFIDENCE, DEFAULT_CONFIDENCE)),
             zones=zones_of(self.data),
             lines=lines_of(self.data),

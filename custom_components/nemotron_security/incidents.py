@@ -198,9 +198,8 @@ class Incidents:
             camera.keep_early(picture)
 
     def camera_lost(self, camera_id: str) -> None:
-        """Forget the camera's live tracks; its incident goes on for the quiet time, so that new tracks join it."""
+        """Let the camera's incident go on for the quiet time, so that tracks which come back, and new ones, join it."""
         if camera := self._cameras.get(camera_id):
-            camera.episodes.lose_tracks()
             camera.early_pictures.clear()
 
     def camera_removed(self, camera_id: str) -> None:

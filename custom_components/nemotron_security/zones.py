@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .const import CONF_LINES, CONF_MASKS, CONF_OPENING_ZONES, CONF_ZONES
+from .vision.labels import coco_names
 from .vision.messages import Direction, EntryLine, Mask, Point, Zone
 
 
@@ -13,7 +14,7 @@ def zones_of(settings: Mapping[str, Any]) -> tuple[Zone, ...]:
         Zone(
             name=zone["name"],
             points=_points(zone["points"]),
-            labels=tuple(zone["labels"]),
+            labels=coco_names(zone["labels"]),
             dwell=float(zone["dwell"]),
             inertia=int(zone["inertia"]),
         )
@@ -29,7 +30,7 @@ def lines_of(settings: Mapping[str, Any]) -> tuple[EntryLine, ...]:
             start=_point(line["start"]),
             end=_point(line["end"]),
             direction=Direction(line["direction"]),
-            labels=tuple(line["labels"]),
+            labels=coco_names(line["labels"]),
         )
         for line in settings.get(CONF_LINES, ())
     )
@@ -42,7 +43,7 @@ def masks_of(settings: Mapping[str, Any]) -> tuple[Mask, ...]:
             points=_points(mask["points"]),
             motion=bool(mask["motion"]),
             objects=bool(mask["objects"]),
-            labels=tuple(mask["labels"]),
+            labels=coco_names(mask["labels"]),
         )
         for mask in settings.get(CONF_MASKS, ())
     )

@@ -9,11 +9,12 @@ import logging
 from pathlib import Path
 import shutil
 import tempfile
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
 from aiohttp import FormData
-from homeassistant.config_entries import SOURCE_USER
+from homeassistant.config_entries import SOURCE_USER, ConfigSubentry
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 import pytest
@@ -147,6 +148,26 @@ def no_trial(monkeypatch: pytest.MonkeyPatch) -> list[tuple[DetectorConfig, str]
 
     monkeypatch.setattr(detector_flow, "async_try_detector", trust)
     return tried
+
+
+@pytest.mark.usefixtures("socket_enabled")
+@pytest.mark.parametrize(("detect", "missing"), [(True, "golden retriever, stop sign"), (False, None)])
+async def test_what_the_cameras_watch_for_and_the_model_lacks(
+    hass: HomeAssistant, no_trial: list[tuple[DetectorConfig, str]], *, detect: bool, missing: str | None
+) -> None:
+    watched = {"labels": ["human", "stop_sign", "golden retriever"], "detect": detect}
+    entry = entry_with(hass)
+    subentry = ConfigSubentry(data=MappingProxyType(watched), subentry_type="camera", title="Door", unique_id="door")
+    hass.config_entries.async_add_subentry(entry, subentry)
+    walk = await open_options(hass)
+    await walk.choose("detector_triton")
+    await walk.answer(urls=["http://gpu.local:8000"], model="yolo")
+    assert walk.measured.get("missing") == missing
+    deep = await open_options(hass)
+    await deep.choose("detector_deepstack")
+    await deep.answer(urls=["http://127.0.0.1:1"])
+    await deep.answer()
+    assert "missing" not in deep.measured, "it is not known what such a server finds"
 
 
 # --- which one ------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from custom_components.nemotron_security.vision import inference as inference_module
+from custom_components.nemotron_security.vision import inference as inference_module, soundness
 from custom_components.nemotron_security.vision.detections import Detections
 from custom_components.nemotron_security.vision.detectors import DetectorError, Picture
 from custom_components.nemotron_security.vision.frames import Frame
@@ -84,6 +84,9 @@ class Viewer:
 
     def count_skipped(self) -> None:
         self.skipped += 1
+
+    def look_anew(self) -> None:
+        self.pipeline.look_anew()
 
     @property
     def seen(self) -> list[int]:
@@ -271,6 +274,7 @@ def test_a_detector_that_fails_costs_what_it_was_given_and_what_waited(
     batch: int,
 ) -> None:
     monkeypatch.setattr(inference_module, "_RETRY", 0.2)
+    monkeypatch.setattr(soundness, "_TRUSTED", 0.0)
     detector.batch = batch
     first = occupy(inference, detector)
     waiting = [Viewer(f"camera {number}", log) for number in range(3)]
@@ -280,12 +284,12 @@ def test_a_detector_that_fails_costs_what_it_was_given_and_what_waited(
     detector.gate.set()
     until(lambda: len(states) >= 2)
     detector.error = None
-    until(lambda: len(states) == 3)
-    assert [state.problem for state in states] == [None, Problem.MODEL_CORRUPT, None]
+    until(lambda: detector.closed == 1 and inference._loaded is not None)
     assert [viewer.skipped for viewer in (first, *waiting)] == [1, 1, 1, 1]
-    assert detector.closed == 1
+    assert len(states) == 2, "to load it proves nothing"
     inference.submit(first, frame(2, 100), MOVING)
-    until(lambda: first.seen == [2])
+    until(lambda: first.seen == [2] and len(states) == 3)
+    assert [state.problem for state in states] == [None, Problem.MODEL_CORRUPT, None]
 
 
 # --- one camera's trouble -------------------------------------------------------------------------------------------
@@ -426,12 +430,36 @@ def test_a_model_that_is_missing_is_used_once_it_is_there(
 def test_a_detector_that_never_returns_is_noticed(
     inference: Inference, detector: GatedDetector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_module, "_HUNG", 0.1)
-    assert not inference.hung
+    monkeypatch.setattr(inference_module, "_RUN", 0.1)
     occupy(inference, detector)
-    until(lambda: inference.hung)
+    until(lambda: inference.hung is not None)
+    assert inference.hung == DetectorState(
+        problem=Problem.DETECTOR_TIMEOUT, detail="a look is not done after 0.1 seconds", fatal=True
+    )
     detector.gate.set()
-    until(lambda: not inference.hung)
+    until(lambda: inference.hung is None)
+
+
+@pytest.mark.parametrize(("tensorrt", "patient"), [(False, False), (True, True)])
+def test_a_detector_that_never_loads_is_noticed_and_one_that_makes_an_engine_is_not_disturbed(
+    unloaded: Inference, detector: GatedDetector, monkeypatch: pytest.MonkeyPatch, *, tensorrt: bool, patient: bool
+) -> None:
+    monkeypatch.setattr(inference_module, "_LOADING", 0.1)
+    begun = threading.Event()
+
+    def load(_: DetectorConfig) -> LoadedDetector:
+        begun.set()
+        detector.gate.wait(PATIENCE)
+        return LoadedDetector(detector, 0.5)
+
+    monkeypatch.setattr(LoadedDetector, "load", load)
+    unloaded.set_detector(DetectorConfig(tensorrt=tensorrt))
+    assert begun.wait(PATIENCE)
+    time.sleep(0.3)
+    assert (unloaded.hung is None) == patient
+    detector.gate.set()
+    until(lambda: unloaded._loaded is not None)
+    assert unloaded.hung is None
 
 
 def test_percentiles_are_of_the_last_minute(inference: Inference) -> None:

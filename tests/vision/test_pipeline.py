@@ -2,24 +2,31 @@
 
 from collections.abc import Iterable
 from itertools import count
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from custom_components.nemotron_security.vision.detectors import DetectorError
+from custom_components.nemotron_security.vision.detections import Detections
+from custom_components.nemotron_security.vision.detectors import DetectorError, Picture
+from custom_components.nemotron_security.vision.detectors.coco import COCO
 from custom_components.nemotron_security.vision.frames import Frame
+from custom_components.nemotron_security.vision.labels import coco_names
 from custom_components.nemotron_security.vision.messages import (
     Box,
     CameraConfig,
     DetectorConfig,
     FrameTracks,
+    Mask,
     MotionState,
+    Point,
     Problem,
     Report,
     Source,
     SourceKind,
     TrackPicture,
+    Zone,
 )
 from custom_components.nemotron_security.vision.motion import NO_MOTION, Motion
 from custom_components.nemotron_security.vision.pipeline import CameraPipeline, LoadedDetector, Stages
@@ -148,9 +155,57 @@ def test_more_regions_where_there_is_time() -> None:
     pipeline = CameraPipeline(_config(), count(1))
     empty = Frame(av.VideoFrame.from_ndarray(pixels(1, None, size=(2560, 1440)), "rgb24"), 1.0, 1)
     pipeline.look(empty, NO_MOTION, detector)
-    assert len(pipeline.prepare(empty, moving, detector).pictures) == 1
+    prepared = pipeline.prepare(empty, moving, detector)
+    assert [picture.shape for picture in prepared.pictures] == [(320, 320, 3)] * 2
     prepared = pipeline.prepare(empty, moving, detector, limit=4)
     assert [picture.shape for picture in prepared.pictures] == [(320, 320, 3)] * 4
+
+
+class _EverySquare(BlobDetector):
+    """Finds every bright square whose rows or columns no other one has in part."""
+
+    def _detect_one(self, picture: Picture) -> Detections:
+        bright = picture[:, :, 1] > 180
+        boxes = [
+            (left, top, right, bottom)
+            for left, right in _spans(bright.any(axis=0))
+            for top, bottom in _spans(bright.any(axis=1))
+            if bright[top:bottom, left:right].any()
+        ]
+        if not boxes:
+            return Detections.none()
+        scores, classes = np.full(len(boxes), 0.9, np.float32), np.zeros(len(boxes), np.int32)
+        return Detections(np.array(boxes, np.float32), scores, classes)
+
+
+def _spans(marked: Any) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+@pytest.mark.parametrize("waving", [True, False])
+def test_tracks_that_are_looked_at_in_turn_are_not_missed(*, waving: bool) -> None:
+    """More than a look shows: who waves is followed, and what stands still is seen by and by, not at every frame."""
+    picture = pixels(1, None, size=(1920, 1080))
+    corners = [(100, 100), (1700, 100), (100, 900), (1700, 900)]
+    for left, top in corners:
+        picture[top : top + SQUARE, left : left + SQUARE] = 220
+    here = [Box(left / 1920, top / 1080, (left + 60) / 1920, (top + 60) / 1080) for left, top in corners]
+    motion = Motion(tuple(here), 0.01) if waving else NO_MOTION
+    pipeline, detector = CameraPipeline(_config(), count(1)), LoadedDetector(_EverySquare(), 0.5)
+    sizes: list[int] = []
+    for number in range(300):
+        at = number / 5
+        shown = Frame(av.VideoFrame.from_ndarray(picture, "rgb24"), at, number)
+        if waving or number < 60 or pipeline._is_look_due(at):
+            prepared = pipeline.prepare(shown, motion, detector)
+            sizes.append(len(prepared.pictures))
+            (look,) = pipeline.complete(prepared, detector.detector.detect(prepared.pictures))
+            assert [track.track_id for track in look.tracks.tracks] == [1, 2, 3, 4]
+            assert not look.tracks.ended
+            assert all(at - track.last_seen_at <= 3 for track in look.tracks.tracks)
+    assert max(sizes) <= 2
+    assert waving or len(sizes) < 60 + 2 * 48 / 2 + 10, "each place every other second"
 
 
 def test_what_was_prepared_before_the_tracks_were_given_up_is_dropped() -> None:
@@ -268,6 +323,30 @@ def test_only_watched_labels_count() -> None:
     reports = _of(FrameTracks, _run(walk(3.0), CameraPipeline(_config(labels=("car",)), count(1)), loaded()))
     assert reports
     assert not any(report.tracks for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [(("Person", "Car"), ("person",)), (("HUMAN", "vehicle"), ("person",)), (("dog", "Traffic_Light"), ("dog",))],
+)
+def test_what_a_model_calls_otherwise_counts(names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    known = loaded()
+    known.detector.labels = names
+    everywhere = (Point(0, 0), Point(1, 0), Point(1, 1), Point(0, 1))
+    zone = Zone(name="porch", points=everywhere, labels=labels)
+    mask = Mask(points=everywhere, motion=False, objects=True, labels=("car", "traffic light"))
+    config = _config(labels=labels, zones=(zone,), masks=(mask,))
+    reports = _of(FrameTracks, _run(walk(3.0), CameraPipeline(config, count(1)), known))
+    tracks = [track for report in reports for track in report.tracks]
+    assert {track.label for track in tracks if track.confirmed} == set(labels)
+    assert "porch" in tracks[-1].zones
+    assert known.labels == coco_names(names)
+    known.detector.labels = (*names, "Garden_Gnome")
+    assert known.labels == (*coco_names(names), "garden gnome"), "a server's may become more"
+
+
+def test_names_of_coco_are_their_own() -> None:
+    assert coco_names(COCO) == COCO
 
 
 def test_an_unsure_detection_is_never_confirmed() -> None:

@@ -1,12 +1,15 @@
 """Where the detector looks, and one list of what several looks found."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from hypothesis import given, strategies as st
 import numpy as np
 import pytest
 
 from custom_components.nemotron_security.vision.detections import Detections
 from custom_components.nemotron_security.vision.messages import Box
-from custom_components.nemotron_security.vision.regions import Region, find_cut, merge_detections, select_regions
+from custom_components.nemotron_security.vision.regions import Region, Turns, find_cut, merge_detections, select_regions
 
 FRAME = (1280, 720)
 MODEL = (320, 320)
@@ -52,19 +55,60 @@ def test_a_region_is_the_same_while_little_moves() -> None:
     assert len(regions) <= 2
 
 
-@pytest.mark.parametrize(
-    "boxes",
-    [
-        pytest.param([Box(100, 50, 900, 700)], id="one that fills the frame"),
-        pytest.param([Box(0, 0, 30, 60), Box(1250, 660, 1280, 720), Box(0, 660, 30, 720)], id="many corners"),
-    ],
-)
-def test_the_whole_frame_where_crops_gain_nothing(boxes: list[Box]) -> None:
-    assert select_regions(boxes, (), FRAME, MODEL) == [WHOLE]
+def look(
+    motion: Sequence[Box],
+    tracks: Sequence[Box] = (),
+    frame: tuple[int, int] = FRAME,
+    model: tuple[int, int] = MODEL,
+    *,
+    limit: int = 2,
+    turns: Turns | None = None,
+) -> list[Region]:
+    regions = select_regions(motion, tracks, frame, model, tracks)
+    return (turns or Turns(frame)).choose(regions, tracks, tracks, limit)
 
 
-def test_the_whole_frame_where_it_is_hardly_larger_than_the_model() -> None:
-    assert select_regions((Box(1, 1, 9, 9),), (), (400, 300), MODEL) == [Region(0, 0, 400, 300)]
+def test_the_whole_frame_where_crops_gain_nothing() -> None:
+    assert look([Box(100, 50, 900, 700)]) == [WHOLE], "it fills the frame"
+    assert look([Box(0, 0, 30, 60), Box(610, 0, 640, 60)], frame=(640, 360)) == [Region(0, 0, 640, 360)]
+    assert look([Box(1, 1, 9, 9)], frame=(400, 300)) == [Region(0, 0, 400, 300)], "hardly larger than the model"
+
+
+CORNERS = [Box(10, 10, 28, 50), Box(1850, 10, 1868, 50), Box(10, 1000, 28, 1040), Box(1850, 1000, 1868, 1040)]
+
+
+def looked_at(turns: Turns, motion: list[Box], tracks: list[Box], looks: int, *, limit: int = 2) -> list[list[bool]]:
+    """Return for each look which boxes, of motion and then of tracks, a region of the model's size showed."""
+    shown = []
+    for number in range(looks):
+        regions = look(motion, tracks, (1920, 1080), limit=limit, turns=turns)
+        assert len(regions) <= limit
+        assert all((region.width, region.height) == MODEL for region in regions)
+        turns.note(regions, 1000 + number / 5)
+        shown.append([any(holds(region, box) for region in regions) for box in (*motion, *tracks)])
+    return shown
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_what_moves_in_too_many_places_is_looked_at_in_turn(limit: int) -> None:
+    """A flag and a tree that move all day hide nobody."""
+    shown = looked_at(Turns((1920, 1080)), CORNERS, [], 12, limit=limit)
+    assert min(sum(column) for column in zip(*shown, strict=True)) >= 12 // -(-4 // limit)
+
+
+def test_what_is_followed_is_looked_at_more_often_and_the_rest_is_not_forgotten() -> None:
+    shown = looked_at(Turns((1920, 1080)), CORNERS[:2], CORNERS[2:], 100)
+    *moving, first, second = [[bool(seen) for seen in column] for column in zip(*shown, strict=True)]
+    assert min(sum(first), sum(second)) > 75
+    for column in moving:
+        looks = [number for number, seen in enumerate(column) if seen]
+        assert len(looks) >= 5
+        assert max(later - earlier for earlier, later in pairwise(looks)) <= 20, "four seconds"
+
+
+def test_a_low_panorama_is_looked_at_in_parts() -> None:
+    assert look([Box(900, 100, 918, 140)], frame=(3840, 300)) == [Region(736, 0, 1056, 300)]
+    assert look([Box(140, 900, 158, 940)], frame=(300, 3840)) == [Region(0, 768, 300, 1088)]
 
 
 def test_neighbours_share_a_region_and_strangers_do_not() -> None:
@@ -91,17 +135,24 @@ BOXES = st.lists(
 def test_every_box_is_looked_at_in_few_regions_inside_the_frame(
     motion: list[Box], tracks: list[Box], limit: int
 ) -> None:
-    regions = select_regions(motion, tracks, FRAME, MODEL, limit=limit)
-
-    assert 1 <= len(regions) <= limit
-    for region in regions:
-        assert 0 <= region.left < region.right <= FRAME[0]
-        assert 0 <= region.top < region.bottom <= FRAME[1]
-        assert region.width >= MODEL[0]
-        assert region.height >= MODEL[1]
-    for box in (*motion, *tracks):
-        inside = Box(box.left, box.top, min(box.right, FRAME[0]), min(box.bottom, FRAME[1]))
-        assert any(holds(region, inside) for region in regions)
+    inside = [Box(box.left, box.top, min(box.right, FRAME[0]), min(box.bottom, FRAME[1])) for box in (*motion, *tracks)]
+    every = select_regions(motion, tracks, FRAME, MODEL)
+    assert all(any(holds(region, box) for region in every) for box in inside)
+    turns, unseen = Turns(FRAME), inside
+    for number in range(1, 200):
+        regions = look(motion, tracks, limit=limit, turns=turns)
+        turns.note(regions, number)
+        assert 1 <= len(regions) <= limit
+        for region in regions:
+            assert 0 <= region.left < region.right <= FRAME[0]
+            assert 0 <= region.top < region.bottom <= FRAME[1]
+            assert region.width >= MODEL[0]
+            assert region.height >= MODEL[1]
+        assert find_cut(regions, tracks, FRAME) == []
+        unseen = [box for box in unseen if not any(holds(region, box) for region in regions)]
+        if not unseen:
+            break
+    assert not unseen
 
 
 @pytest.mark.parametrize(
@@ -125,7 +176,7 @@ def test_what_a_region_cuts_through(box: Box, *, cut: bool) -> None:
 
 @given(motion=BOXES, still=BOXES)
 def test_nothing_is_cut_that_was_asked_for(motion: list[Box], still: list[Box]) -> None:
-    assert find_cut(select_regions(motion, still, FRAME, MODEL), still, FRAME) == []
+    assert find_cut(select_regions(motion, (), FRAME, MODEL, still), still, FRAME) == []
 
 
 def test_merging_nothing() -> None:

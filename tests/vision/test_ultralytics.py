@@ -6,8 +6,12 @@ import json
 import os
 from pathlib import Path
 import subprocess
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
+import zipfile
 
+import numpy as np
 import pytest
 
 from custom_components.nemotron_security.vision import executor as executors
@@ -120,6 +124,67 @@ def test_an_engine_that_cannot_be_made_leaves_nothing(tmp_path: Path, fault: Exc
     with pytest.raises(kind, match=r"no memory|no tensorrt"):
         ultralytics._engine_of(model, {}, build)
     assert [path.name for path in tmp_path.iterdir()] == ["porch.pt"]
+
+
+class _Library:
+    """As much of Ultralytics, PyTorch and OpenCV as the plug-in uses, with a model that takes so many pictures."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+        self.runs: list[int] = []
+        self.most = most
+        cuda = SimpleNamespace(
+            is_available=lambda: True,
+            device_count=lambda: 1,
+            get_device_name=lambda _: "H100",
+            empty_cache=lambda: None,
+        )
+        utils = ModuleType("ultralytics.utils")
+        utils.__dict__.update(SAFE_LOAD=True, ONLINE=False)
+        library = ModuleType("ultralytics")
+        library.__dict__.update(utils=utils, YOLO=lambda *_, **__: self, __version__="8.4.100")
+        torch = ModuleType("torch")
+        torch.__dict__.update(cuda=cuda, OutOfMemoryError=MemoryError, set_num_threads=lambda _: None)
+        cv2 = ModuleType("cv2")
+        cv2.__dict__.update(cvtColor=lambda picture, _: picture[..., ::-1], COLOR_RGB2BGR=4)
+        for module in (library, utils, torch, cv2):
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        self.overrides = {"imgsz": 320}
+        self.predictor = SimpleNamespace(model=SimpleNamespace(task="detect", names={0: "person"}, imgsz=[320, 320]))
+
+    def predict(self, pictures: list[Any], **_: Any) -> list[Any]:
+        self.runs.append(len(pictures))
+        if len(pictures) > self.most:
+            raise ValueError("InvalidArgument: got: 2 expected: 1")
+        rows = SimpleNamespace(data=SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: np.zeros((0, 6)))))
+        return [SimpleNamespace(boxes=rows, orig_shape=picture.shape[:2]) for picture in pictures]
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "device", "batch", "runs"),
+    [
+        ("porch.engine", 1, "", 1, [1, 1, 1]),
+        ("porch.engine", 99, "", 16, [3]),
+        ("porch.pt", 99, "", 16, [3]),
+        ("porch.pt", 99, "cpu", 1, [3]),
+    ],
+)
+def test_an_export_that_takes_one_picture_is_given_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    most: int,
+    device: str,
+    batch: int,
+    runs: list[int],
+) -> None:
+    library, model = _Library(monkeypatch, most), tmp_path / name
+    with zipfile.ZipFile(model, "w"):
+        """A `.pt` is an archive."""
+    detector = load_plugin(DetectorConfig(plugin="ultralytics", model=str(model), device=device))
+    assert getattr(detector, "batch", 0) == batch
+    library.runs.clear()
+    assert [len(found) for found in detector.detect([np.zeros((9, 9, 3), np.uint8)] * 3)] == [0, 0, 0]
+    assert library.runs == runs
 
 
 # --- with it --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ type _Floats = NDArray[np.float64]
 
 
 def ious(one: _Floats, two: _Floats) -> _Floats:
-    """Return (N, M): intersection over union of each pair of boxes."""
+    """Return (N, M): intersection over union of each pair of boxes; 0 for one without area."""
     width = np.minimum(one[:, None, 2], two[None, :, 2]) - np.maximum(one[:, None, 0], two[None, :, 0])
     height = np.minimum(one[:, None, 3], two[None, :, 3]) - np.maximum(one[:, None, 1], two[None, :, 1])
     shared = np.maximum(width, 0.0) * np.maximum(height, 0.0)
@@ -33,7 +33,7 @@ def shares(boxes: _Floats, areas: _Floats) -> _Floats:
 
 
 def _areas(boxes: _Floats) -> _Floats:
-    return np.asarray((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), np.float64)
+    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1), np.float64)
 
 
 def centred(boxes: NDArray[np.floating]) -> _Floats:

@@ -64,8 +64,8 @@ _OFFLINE = {Problem.SOURCE_UNREACHABLE, Problem.SOURCE_STALLED, Problem.SOURCE_E
 class Camera:
     """One camera in the worker.
 
-    `prepare` and `complete` are called by the inference thread, `count_skipped` by any; everything else from outside by
-    the worker's main and reader threads.
+    `prepare` and `complete` are called by the inference thread, `count_skipped` and `look_anew` by any; everything else
+    from outside by the worker's main and reader threads.
     """
 
     def __init__(
@@ -281,6 +281,10 @@ class Camera:
     def count_skipped(self) -> None:
         """Count a frame that will never be looked at."""
         self._counts.add("skipped")
+
+    def look_anew(self) -> None:
+        """Look for what may have come unseen."""
+        self._pipeline.look_anew()
 
     @property
     def _is_watching(self) -> bool:

@@ -51,6 +51,9 @@ _QUICK_RESTART = 0.2
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _HEALTHY_TIME = 60.0
+_DETECTOR_PAUSE = 10.0
+_LONGEST_DETECTOR_PAUSE = 600.0
+"""Seconds until a detector that brought its worker down is loaded again by the next one: doubled each time."""
 _READ_LIMIT = 256 * 1024
 _STILL_LIMIT = 2 * 1024 * 1024
 """Bytes waiting in the pipe above which a still is dropped: a fresher one follows."""
@@ -87,6 +90,8 @@ class Executor:
         self._heartbeat_timeout = heartbeat_timeout
         self._number = number
         self._detector: DetectorConfig | None = None
+        self._detector_falls = 0
+        """How often in a row the detector brought its worker down."""
         self._cameras: dict[str, CameraConfig] = {}
         self._snapshots: dict[int, asyncio.Future[Snapshot | None]] = {}
         self._request_ids = count(1)
@@ -126,7 +131,7 @@ class Executor:
     def set_detector(self, config: DetectorConfig) -> None:
         """Load this detector, now and after each restart."""
         if config != self._detector:
-            self._detector = config
+            self._detector, self._detector_falls = config, 0
             self._send(SetDetector(config=config))
 
     def set_camera(self, config: CameraConfig) -> None:
@@ -260,7 +265,8 @@ class Executor:
 
     def _send_wanted_state(self) -> None:
         if self._detector is not None:
-            self._send(SetDetector(config=self._detector))
+            pause = _DETECTOR_PAUSE * 2 ** (self._detector_falls - 1) if self._detector_falls else 0.0
+            self._send(SetDetector(config=self._detector, wait=min(pause, _LONGEST_DETECTOR_PAUSE)))
         for config in self._cameras.values():
             self._send(StartCamera(config=config))
 
@@ -290,6 +296,10 @@ class Executor:
                 self._ticks_left = _TICKS
             case Heartbeat():
                 self._ticks_left = _TICKS
+            case DetectorState(problem=None):
+                self._detector_falls = 0
+            case DetectorState(fatal=True):
+                self._detector_falls += 1
         self._report(message)  # type: ignore[arg-type]  # a worker sends no commands
 
     def _handle_snapshot(self, snapshot: Snapshot) -> None:
@@ -307,7 +317,7 @@ class Executor:
         self._failed_starts += not self._ready
         self._down, self._ready = True, False
         self._report(WorkerLost(failed_starts=self._failed_starts))
-        if self._detector is not None:
+        if self._detector is not None and not self._detector_falls:  # else it is known why
             self._report(DetectorState(problem=Problem.WORKER_DOWN))
         for camera_id in tuple(self._cameras):
             self._report_down(camera_id)

@@ -69,7 +69,7 @@ class Zone:
     points: tuple[Point, ...]
     """Its corners, three or more; the last one is joined to the first."""
     labels: tuple[str, ...] = ()
-    """What it is for; empty for all that the camera watches for."""
+    """COCO's names of what it is for; empty for all that the camera watches for."""
     dwell: float = 0.0
     """Seconds that an object must have been inside before it counts as in the zone."""
     inertia: int = 3
@@ -157,13 +157,13 @@ class Problem(StrEnum):
     DETECTOR_NOT_INSTALLED = "detector_not_installed"
     """There is no such plug-in, or not what it needs."""
     DETECTOR_BROKEN = "detector_broken"
-    """A plug-in does not do what a detector has to."""
+    """It does not do what a detector has to."""
     DETECTOR_NO_DEVICE = "detector_no_device"
     """The GPU that it shall run on is not there or cannot do it."""
     DETECTOR_CRASHED = "detector_crashed"
     """Its process died while it was tried."""
     DETECTOR_TIMEOUT = "detector_timeout"
-    """It was tried, and was not done in time."""
+    """It was not done in time, when it was tried or at its work."""
     WORKER_DOWN = "worker_down"
     CAMERA_UNAVAILABLE = "camera_unavailable"
 
@@ -192,7 +192,7 @@ class CameraConfig:
     detect: bool = True
     """False: frames are decoded for the live picture, nothing is detected."""
     labels: tuple[str, ...] = ("person",)
-    """COCO names that are tracked; others are dropped."""
+    """COCO's names of what is tracked; all else is dropped."""
     confidence: float = 0.7
     """A track counts once the median of its last (up to 10) scores reaches this."""
     zones: tuple[Zone, ...] = ()
@@ -236,6 +236,9 @@ class SetDetector:
     """Load this detector; replaces the present one. Answered by `DetectorState`."""
 
     config: DetectorConfig
+    wait: float = 0.0
+    """Seconds to wait first, for one that brought an earlier worker down: cameras are watched meanwhile, and it counts
+    as working only once it has worked for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +359,10 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorState:
-    """The detector was loaded (`problem` is null) or could not be."""
+    """The detector was loaded (`problem` is null) or could not be, or does not work any more.
+
+    After it has failed at its work, it counts as loaded only once it has worked for a while.
+    """
 
     problem: Problem | None
     detail: str = ""
@@ -370,6 +376,8 @@ class DetectorState:
     """What it runs on: `cpu`, a GPU's name, `cpu (...)` with why no GPU is used, or a server's host and port."""
     threads: int = 0
     """Of the processor; 0 where it does not run on this machine's or chooses by itself."""
+    fatal: bool = False
+    """Nothing works in this process any more: the worker ends, and another one is started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ the detector on what one or several cameras prepared, and calls `complete`. The 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 import math
 import time
 
@@ -17,6 +18,7 @@ from .detections import Detections
 from .detectors import Detector, Picture
 from .detectors.loading import load_plugin
 from .frames import Frame
+from .labels import coco_names
 from .messages import (
     PERSONS,
     Box,
@@ -30,7 +32,7 @@ from .messages import (
 )
 from .moments import BestMoments, Moment
 from .motion import MAXIMUM_HEIGHT, Motion, MotionDetector
-from .regions import Region, find_cut, merge_detections, select_regions
+from .regions import Region, Turns, is_held, merge_detections, select_regions
 from .sources import Cadence
 from .tracker import Tracker
 from .zones import ZoneWatch, without_masked
@@ -75,6 +77,11 @@ class LoadedDetector:
         """How many pictures the detector takes at once; 1 where it does not say."""
         return max(1, getattr(self.detector, "batch", 1))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """COCO's names of the detector's classes, by their number; a server's may become more with each picture."""
+        return _in_coco(self.detector.labels)
+
     @classmethod
     def load(cls, config: DetectorConfig) -> LoadedDetector:
         """Load the plug-in and model of a config; takes up to seconds.
@@ -87,6 +94,10 @@ class LoadedDetector:
         # Not of the protocol: who brings a detector may leave them out.
         device, threads = getattr(detector, "device", ""), getattr(detector, "threads", 0)
         return cls(detector, config.minimum_score, device, threads)
+
+
+_in_coco = lru_cache(maxsize=8)(coco_names)
+"""Asked for with each look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +148,6 @@ class Prepared:
     """What the detector shall look at, a picture a region."""
     labels: tuple[str, ...]
     """The detector's."""
-    still_ones: bool
-    """Whether everything that stands still is among them."""
     tracker: Tracker
     before: tuple[Look, ...]
     """What is to be reported first: earlier tracks had to be given up."""
@@ -166,7 +175,10 @@ class CameraPipeline:
         self._moments = BestMoments(config.camera_id)
         self._zones = ZoneWatch(config.zones, config.lines)
         self._zones_of = (config.zones, config.lines)
-        self._all_seen_at = self._scanned_at = -math.inf
+        self._scanned_at = -math.inf
+        self._rested_at: dict[int, float] = {}
+        """When the places of the objects that stand still were looked at last, by their tracks."""
+        self._turns: Turns | None = None
         self._recheck = _RECHECK
         self._in_doubt = False
         """Whether a still object was not found where it should be."""
@@ -200,17 +212,19 @@ class CameraPipeline:
     def prepare(self, frame: Frame, motion: Motion, loaded: LoadedDetector, *, limit: int = REGIONS) -> Prepared:
         """Choose and cut out what the detector shall look at, in at most `limit` regions."""
         labels, confidence = self.config.labels, self.config.confidence
-        settings = (loaded.detector.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
+        settings = (loaded.labels, loaded.minimum_score, frame.width, frame.height, labels, confidence)
         set_back = self.latest is not None and frame.captured_at < self.latest.captured_at - _CLOCK_STEP
         before = self.clear() if set_back or settings != self._tracker_settings else ()
         if self._tracker is None:
             self._tracker, self._tracker_settings = self._new_tracker(loaded), settings
+        if self._turns is None:
+            self._turns = Turns((frame.width, frame.height))
         model_size = (loaded.detector.width, loaded.detector.height)
         with self._stages.time("regions"):
-            regions, still_ones = self._regions(motion, frame, model_size, limit)
+            regions = self._regions(motion, frame, model_size, self._turns, limit)
         with self._stages.time("convert"):
             pictures = [frame.crop(Box(*region)) for region in regions]
-        return Prepared(frame, motion, regions, pictures, loaded.detector.labels, still_ones, self._tracker, before)
+        return Prepared(frame, motion, regions, pictures, loaded.labels, self._tracker, before)
 
     def complete(self, prepared: Prepared, found: Sequence[Detections]) -> tuple[Look, ...]:
         """Track what was found in each picture; no look if the tracks were given up meanwhile."""
@@ -228,8 +242,14 @@ class CameraPipeline:
                 looked_at=_covered(prepared.regions, size),
                 unsteady=prepared.motion.light_change,
             )
-        if prepared.still_ones:
-            self._all_seen_at = frame.captured_at
+        if self._turns is not None:
+            self._turns.note(prepared.regions, frame.captured_at)
+        self._rested_at = {
+            track.track_id: frame.captured_at
+            if is_held(prepared.regions, track.box, size)
+            else self._rested_at.get(track.track_id, -math.inf)
+            for track in live
+        }
         if Region(0, 0, *size) in prepared.regions:
             self._scanned_at = frame.captured_at
         self._in_doubt = tracker.in_doubt
@@ -240,12 +260,17 @@ class CameraPipeline:
         """Give up all tracks; they are reported as ended."""
         tracker, self._tracker = self._tracker, None
         latest, self.latest = self.latest, None
-        self._all_seen_at = self._scanned_at = -math.inf
+        self._scanned_at, self._turns = -math.inf, None
+        self._rested_at.clear()
         ended = self._zones.recall(tracker.clear()) if tracker is not None else ()
         moments = self._moments.clear()
         if latest is None or not ended:
             return ()
         return (Look(replace(latest, tracks=(), ended=ended), news=True, moments=moments),)
+
+    def look_anew(self) -> None:
+        """Have the next frame looked at as a whole, though nothing moves in it; from any thread."""
+        self._scanned_at = -math.inf
 
     def step(self, frame: Frame, loaded: LoadedDetector) -> list[Report]:
         """Take one frame through all stages; for callers without threads."""
@@ -260,7 +285,7 @@ class CameraPipeline:
 
     def _new_tracker(self, loaded: LoadedDetector) -> Tracker:
         return Tracker(
-            loaded.detector.labels,
+            loaded.labels,
             next_id=self._track_ids.__next__,
             confidence=self.config.confidence,
             minimum_score=loaded.minimum_score,
@@ -279,37 +304,32 @@ class CameraPipeline:
         return restless or self._is_recheck_due(at)
 
     def _is_recheck_due(self, at: float) -> bool:
-        return abs(at - self._all_seen_at) >= self._recheck
+        tracks = self.latest.tracks if self.latest is not None else ()
+        rested = [self._rested_at.get(track.track_id, -math.inf) for track in tracks if track.stationary]
+        return any(abs(at - looked_at) >= self._recheck for looked_at in rested)
 
     def _is_scan_due(self, at: float) -> bool:
         known = self.latest is not None and self.latest.tracks
         return at < self.look_until or abs(at - self._scanned_at) >= (_SCAN if known else _FIRST_SCANS)
 
     def _regions(
-        self, motion: Motion, frame: Frame, model_size: tuple[int, int], limit: int
-    ) -> tuple[list[Region], bool]:
-        """Choose where to look: where things move or moved, now and then at what stands still, else everywhere.
-
-        Returns:
-            The regions, and whether everything that stands still is in them.
-        """
+        self, motion: Motion, frame: Frame, model_size: tuple[int, int], turns: Turns, limit: int
+    ) -> list[Region]:
+        """Choose where to look: where things move or moved, now and then at what stands still, else everywhere."""
         areas = _areas(motion, frame)
         size, at = (frame.width, frame.height), frame.captured_at
         whole = Region(0, 0, *size)
         if motion.light_change or self.latest is None:
-            return [whole], True
+            return [whole]
         tracks, scan = self.latest.tracks, self._is_scan_due(at)
         still_ones = scan or not areas or self._in_doubt or self._is_recheck_due(at)
         boxes = [track.box for track in tracks if still_ones or not track.stationary]
-        regions = select_regions(areas, boxes, size, model_size, limit=limit)
-        # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.
-        while cut := find_cut(regions, (track.box for track in tracks), size):
-            boxes += cut
-            regions = select_regions(areas, boxes, size, model_size, limit=limit)
+        known, live = [track.box for track in tracks], [track.box for track in tracks if not track.stationary]
+        regions = turns.choose(select_regions(areas, boxes, size, model_size, known), live, known, limit)
         # What is small in the whole frame is still looked at closely: else it would be missed there.
         if scan and whole not in regions:
             regions = [whole, *regions]
-        return regions or [whole], still_ones
+        return regions or [whole]
 
     def _told(self, frame: Frame, live: tuple[TrackState, ...], ended: tuple[TrackState, ...]) -> Look:
         """Put the tracks after a look into words."""

@@ -46,14 +46,16 @@ _CODE = re.compile(
 """A word for a code and soon after it three digits or more; after a colon, letters and digits."""
 
 
-def redact(text: str) -> str:
-    """Return the text without user names, passwords, query values and tokens.
+def redact(text: str, secret: str = "") -> str:
+    """Return the text without user names, passwords, query values and tokens, and without `secret` if it is known.
 
     `rtsp://user:pass@host/path?token=x` becomes `rtsp://***@host/path?***`. Where a password holds characters that
     belong encoded (`/`, `?`, `@`, quotes), rather too much is taken than too little. Long path parts of letters and
     digits are taken too: for some recorders the path is the key. Without a scheme, `user:pass@host`, `token: x`,
     `Bearer x` and keys that begin as those of well-known services are found.
     """
+    if secret:
+        text = text.replace(secret, "***")
     if "://" in text:
         text = _WORD.sub(_redact_urls, text)
     text = _AUTHORIZATION.sub(r"\1\2***", text)

@@ -1,8 +1,8 @@
 """Where in a frame the detector looks.
 
 A whole 720p frame on a 320 pixel model makes a person of 60 pixels 15 pixels high; a crop around what moves keeps it
-large. Regions are squares of at least the model's input size around clusters of motion and tracks, as in Frigate;
-no frame gets more than a few, and where a crop would gain nothing the whole frame is looked at.
+large. Regions are squares of at least the model's input size around clusters of motion and tracks, as in Frigate. Where
+there are more than a look may have, they take turns; where crops would gain nothing the whole frame is looked at.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,6 +21,10 @@ _MARGIN = 0.3
 """Surroundings that a region keeps around its boxes, as a share of their size."""
 _WHOLE_SHARE = 0.6
 """Regions that cover more of the frame together are replaced by the whole frame."""
+_FOLLOWED = 3.0
+"""How many times as long a region counts as having waited for its turn when something is followed in it;"""
+_TURN = 1.0
+"""and the seconds that one counts as having waited which was looked at last."""
 _DUPLICATE_IOU = 0.55
 _CUT_OFF = 0.7
 """A box cut by its region's border is dropped if this share of it lies in another box."""
@@ -56,31 +60,75 @@ def select_regions(
     tracks: Iterable[Box],
     frame_size: tuple[int, int],
     model_size: tuple[int, int],
-    *,
-    limit: int = 2,
+    known: Sequence[Box] = (),
 ) -> list[Region]:
-    """Choose what the detector looks at.
+    """Return where the detector has to look to see all of it.
 
     Args:
         motion: moving areas in pixels of the frame.
-        tracks: boxes of the live tracks in pixels of the frame.
+        tracks: boxes of the tracks that are looked at, in pixels of the frame.
         frame_size: width and height in pixels.
         model_size: the model's input width and height in pixels.
-        limit: how many regions at most.
+        known: boxes of all objects; none of them is seen in part only.
 
     Returns:
-        No region when there is nothing to look at; else up to `limit`, all inside the frame, that hold every box.
+        Regions inside the frame that hold every box; none when there is nothing to look at.
     """
-    width, height = frame_size
-    whole = Region(0, 0, width, height)
-    clusters = [box for box in (_inside(box, frame_size) for box in (*motion, *tracks)) if box.area > 0]
-    if not clusters:
-        return []
-    smallest = max(model_size)
-    if min(width, height) <= smallest:
-        return [whole]
-    regions = _join([_region(box, frame_size, smallest) for box in clusters], clusters, frame_size, smallest, limit)
-    return [whole] if sum(region.area for region in regions) > _WHOLE_SHARE * whole.area else regions
+    wanted = [box for box in (_inside(box, frame_size) for box in (*motion, *tracks)) if box.area > 0]
+    while True:
+        regions = _join(list(wanted), frame_size, max(model_size))
+        # A car that is seen in part seems to have moved. What is asked for is held, so that this ends.
+        if not (cut := find_cut(regions, known, frame_size)):
+            return regions
+        wanted += [_inside(box, frame_size) for box in cut]
+
+
+class Turns:
+    """Says which regions of a camera's frames are looked at next, where there are too many for one look."""
+
+    def __init__(self, frame_size: tuple[int, int]) -> None:
+        """Begin with nothing looked at yet; `frame_size` is width and height in pixels."""
+        self._size = frame_size
+        cells = (-(-frame_size[1] // _GRID), -(-frame_size[0] // _GRID))
+        self._seen_at = np.zeros(cells)
+
+    def note(self, regions: Iterable[Region], at: float) -> None:
+        """Note what was looked at, and when."""
+        for region in regions:
+            self._cells(region)[:] = at
+
+    def choose(self, regions: Sequence[Region], live: Sequence[Box], known: Sequence[Box], limit: int) -> list[Region]:
+        """Return what is looked at now.
+
+        Args:
+            regions: all that should be looked at.
+            live: boxes of what is followed; a region that holds one has its turn more often, the others have theirs.
+            known: boxes of all objects; a region that would show a part of one is widened.
+            limit: how many regions at most.
+        """
+        chosen = list(regions)
+        if len(regions) > limit:
+            followed = [any(_holds(region, _inside(box, self._size)) for box in live) for region in regions]
+            since = self._seen_at.max() + _TURN
+            waits = [float(since - self._cells(region).mean()) for region in regions]
+            turns = [wait * (_FOLLOWED if followed else 1) for wait, followed in zip(waits, followed, strict=True)]
+            order = sorted(range(len(regions)), key=lambda number: (turns[number], followed[number]), reverse=True)
+            chosen = self._widened([regions[number] for number in order[:limit]], known)
+        whole = Region(0, 0, *self._size)
+        return [whole] if sum(region.area for region in chosen) > _WHOLE_SHARE * whole.area else chosen
+
+    def _widened(self, regions: list[Region], known: Sequence[Box]) -> list[Region]:
+        """Let regions hold the objects that their borders run through."""
+        while cut := find_cut(regions, known, self._size):
+            inside = _inside(cut[0], self._size)
+            number = next(number for number, region in enumerate(regions) if _overlap(region, inside))
+            regions[number] = _around(_union(Box(*regions[number]), inside), self._size)
+        return list(dict.fromkeys(regions))
+
+    def _cells(self, region: Region) -> NDArray[np.float64]:
+        rows = slice(region.top // _GRID, -(-region.bottom // _GRID))
+        columns = slice(region.left // _GRID, -(-region.right // _GRID))
+        return self._seen_at[rows, columns]
 
 
 def find_cut(regions: Sequence[Region], boxes: Iterable[Box], frame_size: tuple[int, int]) -> list[Box]:
@@ -101,10 +149,15 @@ def find_cut(regions: Sequence[Region], boxes: Iterable[Box], frame_size: tuple[
     ]
 
 
-def _join(
-    regions: list[Region], clusters: list[Box], frame_size: tuple[int, int], smallest: int, limit: int
-) -> list[Region]:
-    """Join the pair of clusters that costs least, until joining gains nothing and there are few enough."""
+def is_held(regions: Iterable[Region], box: Box, frame_size: tuple[int, int]) -> bool:
+    """Return whether a region holds a box, or all of it that is inside the frame."""
+    seen = _inside(box, frame_size)
+    return any(_holds(region, seen) for region in regions)
+
+
+def _join(clusters: list[Box], frame_size: tuple[int, int], smallest: int) -> list[Region]:
+    """Join the pair of clusters that gains most, until joining gains nothing."""
+    regions = [_region(box, frame_size, smallest) for box in clusters]
     while len(regions) > 1:
         joined = {
             pair: _region(_union(clusters[pair[0]], clusters[pair[1]]), frame_size, smallest)
@@ -113,7 +166,7 @@ def _join(
         (first, second), region = min(
             joined.items(), key=lambda item: item[1].area - regions[item[0][0]].area - regions[item[0][1]].area
         )
-        if len(regions) <= limit and region.area > regions[first].area + regions[second].area:
+        if region.area > regions[first].area + regions[second].area:
             break
         clusters[first], regions[first] = _union(clusters[first], clusters[second]), region
         del clusters[second], regions[second]
@@ -121,8 +174,17 @@ def _join(
 
 
 def _region(box: Box, frame_size: tuple[int, int], smallest: int) -> Region:
-    """Return a square around a box, snapped to the grid and pushed inside the frame; smaller only than the frame is."""
-    wanted = max(smallest, max(box.width, box.height) * (1 + 2 * _MARGIN))
+    """Return a square around a box with some surroundings, no smaller than `smallest` where the frame is larger."""
+    return _square(box, frame_size, max(smallest, max(box.width, box.height) * (1 + 2 * _MARGIN)))
+
+
+def _around(box: Box, frame_size: tuple[int, int]) -> Region:
+    """Return a square that holds a box, also after it was snapped to the grid."""
+    return _square(box, frame_size, max(box.width, box.height) + 2 * _GRID)
+
+
+def _square(box: Box, frame_size: tuple[int, int], wanted: float) -> Region:
+    """Return a square of at least the wanted side around a box, snapped to the grid and pushed inside the frame."""
     side = -(-int(wanted) // _GRID) * _GRID
     left, right = _span((box.left + box.right) / 2, side, frame_size[0])
     top, bottom = _span((box.top + box.bottom) / 2, side, frame_size[1])

@@ -71,6 +71,8 @@ _LIVING_HIDDEN: Final = 30.0
 """Seconds for which a resting object that is no vehicle is believed to stay behind what hides it."""
 _FORGOTTEN: Final = 10.0
 """Multiple of the lost time after which an unseen track that nobody looks for is forgotten."""
+_STRANGER: Final = 300.0
+"""Seconds without a look after which whoever is near the place of what did not rest is somebody else."""
 _UNSTEADY_TIME: Final = 3.0
 """Seconds after a jolt of the camera or a shift of its focus in which a new place is no displacement.
 
@@ -318,6 +320,7 @@ class Tracker:
         cost[new] = np.minimum(cost[new] + _NEW_COST, _DEAREST)
         cost[(near > 1.0) & (overlap < _SURE_OVERLAP)] = np.inf
         cost[self._kinds[label][:, None] != kinds[None]] = np.inf
+        cost[unseen >= _STRANGER] = np.inf
         return cost
 
     def _correct(self, rows: _Ints, detections: Detections) -> None:
@@ -352,15 +355,16 @@ class Tracker:
         tracks = self._tracks
         missed = np.ones(len(tracks), np.bool_)
         missed[taken[taken >= 0]] = False
+        # What was missed before and is not in sight now stays in doubt.
+        doubtful = missed & self._resting & (tracks.misses > 0)
         if looked_at is not None and missed.any():
             missed &= coverage(tracks.boxes(), np.array(looked_at, np.float64).reshape(-1, 4)) >= _LOOKED_AT
+        doubtful &= ~missed
         resting = np.flatnonzero(missed & self._resting)
         if len(resting):
             missed[resting] = ~self._are_hidden(resting, taken, detections, motion)
-            doubtful = resting[missed[resting]]
-            self.in_doubt = bool(self._reported[tracks.votes[doubtful].argmax(axis=1)].any())
-        else:
-            self.in_doubt = False
+            doubtful[resting] = missed[resting]
+        self.in_doubt = bool(self._reported[tracks.votes[doubtful].argmax(axis=1)].any())
         tracks.missing_since[missed & (tracks.misses == 0)] = self._at
         tracks.misses += missed
 

@@ -94,10 +94,8 @@ async def async_try_detector(
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-    words = complaints.decode(errors="replace")
-    if config.token:
-        words = words.replace(config.token, "***")
-    return _read(said, redact(words).strip(), process.returncode or 0)
+    words = redact(complaints.decode(errors="replace"), config.token).strip()
+    return _read(said, words, process.returncode or 0)
 
 
 async def _async_talk(process: asyncio.subprocess.Process, question: bytes) -> tuple[bytes, bytes]:

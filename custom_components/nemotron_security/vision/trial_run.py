@@ -53,10 +53,8 @@ def _tried(question: bytes) -> Trial:
     except DetectorError as err:
         return Trial(problem=err.problem, detail=err.detail, versions=versions())
     except Exception as err:  # noqa: BLE001  # any cause is a result
-        words = f"{type(err).__name__}: {err}"
-        if config.token:
-            words = words.replace(config.token, "***")
-        return Trial(problem=Problem.DETECTOR_BROKEN, detail=redact(words), versions=versions())
+        words = redact(f"{type(err).__name__}: {err}", config.token)
+        return Trial(problem=Problem.DETECTOR_BROKEN, detail=words, versions=versions())
 
 
 def _measured(loaded: LoadedDetector) -> Trial:
@@ -70,7 +68,7 @@ def _measured(loaded: LoadedDetector) -> Trial:
         batch, batch_fps = size, fps
     return Trial(
         problem=None,
-        labels=detector.labels,
+        labels=loaded.labels,
         width=detector.width,
         height=detector.height,
         ms=round(one * 1000, 2),

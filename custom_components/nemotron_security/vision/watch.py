@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from . import plugins
 from .detectors import DetectorError
 from .frames import Frame
+from .labels import coco_names
 from .messages import CameraConfig, DetectorConfig, FrameTracks, Problem, Report, Source, SourceKind, TrackState
 from .pictures import draw_tracks
 from .pipeline import CameraPipeline, LoadedDetector
@@ -80,7 +81,7 @@ def _watch(options: argparse.Namespace) -> None:
         camera_id=Path(options.video).name,
         source=source,
         fps=options.fps,
-        labels=tuple(label.strip() for label in options.labels.split(",")),
+        labels=coco_names(options.labels.split(",")),
         confidence=options.confidence,
     )
     detector = DetectorConfig(

@@ -66,7 +66,7 @@ class Worker:
         self._commands = commands
         self.outbox = Outbox(reports)
         self._album = Album()
-        self._inference = Inference(self._report_detector)
+        self._inference = Inference(self._report_detector, self._forget_objects)
         self._cameras: dict[str, Camera] = {}
         self._track_ids = track_ids(number, time.time())
         self._ended = threading.Event()
@@ -82,9 +82,9 @@ class Worker:
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         # Commands that wait for a camera keep their thread from seeing the end of the pipe; an orphan leaves anyway.
         while not self._ended.wait(_BEAT) and os.getppid() == parent:
-            # Without heartbeats the parent kills a worker whose detector never returns.
-            if not self._inference.hung:
-                self.outbox.put(self._heartbeat(), droppable=True)
+            self.outbox.put(self._heartbeat(), droppable=True)
+            if (state := self._inference.hung) is not None:
+                self._report_detector(state)
             # PyAV's closed containers are garbage in cycles and hold megabytes of frames, but are so few objects that
             # the collector would never come by itself.
             gc.collect()
@@ -107,10 +107,14 @@ class Worker:
         )
 
     def _report_detector(self, state: DetectorState) -> None:
-        # What another detector saw is forgotten, so that the next frame is looked at though nothing moves in it.
+        self.outbox.put(state)
+        if state.fatal:
+            self.end()
+
+    def _forget_objects(self) -> None:
+        """Give up what another detector saw; the next frame is looked at though nothing moves in it."""
         for camera in list(self._cameras.values()):
             camera.clear()
-        self.outbox.put(state)
 
     def _read(self) -> None:
         try:
@@ -130,8 +134,8 @@ class Worker:
 
     def _obey(self, command: Command) -> None:
         match command:
-            case SetDetector(config=config):
-                self._inference.set_detector(config)
+            case SetDetector(config=config, wait=wait):
+                self._inference.set_detector(config, wait)
             case StartCamera(config=config):
                 self._start_camera(config)
             case StopCamera(camera_id=camera_id):

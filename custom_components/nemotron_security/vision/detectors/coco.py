@@ -1,4 +1,4 @@
-"""The 80 names of COCO in the order that models count them, and what servers call the same things."""
+"""The 80 names of COCO in the order that models count them."""
 
 from typing import Final
 
@@ -11,22 +11,3 @@ _NAMES: Final = (
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
 )
 COCO: Final = tuple(_NAMES.split(","))
-
-_OTHER_NAMES: Final = {
-    **dict.fromkeys(("people", "human", "pedestrian"), "person"),
-    **dict.fromkeys(("vehicle", "automobile"), "car"),
-    "aeroplane": "airplane",
-    "bike": "bicycle",
-    "diningtable": "dining table",
-    "hair dryer": "hair drier",
-    "motorbike": "motorcycle",
-    "pottedplant": "potted plant",
-    "sofa": "couch",
-    "tvmonitor": "tv",
-}
-
-
-def coco_name(label: str) -> str:
-    """Return COCO's name of what a server calls differently, else the label in lower case."""
-    plain = " ".join(label.lower().replace("_", " ").split())
-    return _OTHER_NAMES.get(plain, plain)

@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from ..detections import Detections
+from ..labels import coco_name
 from ..messages import DetectorConfig, Problem
 from . import DetectorError, Picture
-from .coco import COCO, coco_name
+from .coco import COCO
 from .servers import Server, Servers
 from .yolo import GREY
 
@@ -32,6 +33,10 @@ _PATIENCE = 12.0
 """Seconds for the first picture, for one later, and for all those of a frame."""
 _MAX_LABELS = 256
 _MAX_OBJECTS = 300
+
+
+type _Row = tuple[str, float, float, float, float, float]
+"""Label, score, left, top, right, bottom."""
 
 
 class DeepStackDetector:
@@ -63,13 +68,18 @@ class DeepStackDetector:
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""
         deadline = time.monotonic() + _PATIENCE
-        return [self._detect_one(picture, deadline) for picture in pictures]
+        found = [self._detect_one(picture, deadline) for picture in pictures]
+        known = {label: index for index, label in enumerate(self.labels)}
+        # A label that was never seen counts from the next run on: whoever asked knows those of before.
+        new = dict.fromkeys(label for rows in found for label, *_ in rows if label not in known)
+        self.labels = (*self.labels, *new)[:_MAX_LABELS]
+        return [_detections(rows, known) for rows in found]
 
     def close(self) -> None:
         """Hang up."""
         self._servers.close()
 
-    def _detect_one(self, picture: Picture, deadline: float) -> Detections:
+    def _detect_one(self, picture: Picture, deadline: float) -> list[_Row]:
         height, width = picture.shape[:2]
         scale = min(1.0, _LARGEST / max(width, height))
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -77,7 +87,8 @@ class DeepStackDetector:
         found = self._servers.ask(
             lambda server: self._look(server, jpeg, min(deadline, time.monotonic() + _ATTEMPT)), deadline
         )
-        return self._read(found, (width / size[0], height / size[1]), (width, height))
+        rows = (self._row(item, width / size[0], height / size[1], picture) for item in found)
+        return [row for row in rows if row is not None]
 
     def _try(self, server: Server) -> None:
         """Make sure that a server has the model and looks at pictures."""
@@ -102,26 +113,8 @@ class DeepStackDetector:
             raise server.error(Problem.DETECTOR_BAD_ANSWER, str(said.get("error") or "it answers without predictions"))
         return found[:_MAX_OBJECTS]
 
-    def _read(self, found: list[Any], scale: tuple[float, float], size: tuple[int, int]) -> Detections:
-        """Turn a server's predictions into detections; what is no box with a label is left out."""
-        known = {label: index for index, label in enumerate(self.labels)}
-        rows = [row for item in found if (row := self._row(item)) is not None]
-        # A label that was never seen counts from the next picture on: whoever asked knows those of before.
-        new = dict.fromkeys(label for label, *_ in rows if label not in known)
-        self.labels = (*self.labels, *new)[:_MAX_LABELS]
-        rows = [row for row in rows if row[0] in known]
-        if not rows:
-            return Detections.none()
-        boxes = np.array([row[2:] for row in rows], np.float32) * np.array([*scale, *scale], np.float32)
-        boxes = np.clip(boxes, 0, np.array([*size, *size], np.float32))
-        return Detections(
-            boxes.astype(np.float32),
-            np.array([row[1] for row in rows], np.float32),
-            np.array([known[row[0]] for row in rows], np.int32),
-        )
-
-    def _row(self, item: Any) -> tuple[str, float, float, float, float, float] | None:
-        """Return label, score, left, top, right, bottom."""
+    def _row(self, item: Any, scale_x: float, scale_y: float, picture: Picture) -> _Row | None:
+        """Return a server's prediction in pixels of the picture; None if it is no box with a label."""
         try:
             label = coco_name(item["label"])
             numbers = [float(item[name]) for name in ("confidence", "x_min", "y_min", "x_max", "y_max")]
@@ -129,7 +122,24 @@ class DeepStackDetector:
             return None
         score, left, top, right, bottom = numbers
         sound = all(map(math.isfinite, numbers)) and score <= 1 and left < right and top < bottom
-        return (label, score, left, top, right, bottom) if sound and score >= self._minimum_score else None
+        if not sound or score < self._minimum_score:
+            return None
+        height, width = picture.shape[:2]
+        left, right = (min(max(0.0, x * scale_x), width) for x in (left, right))
+        top, bottom = (min(max(0.0, y * scale_y), height) for y in (top, bottom))
+        return label, score, left, top, right, bottom
+
+
+def _detections(rows: Sequence[_Row], known: Mapping[str, int]) -> Detections:
+    """Return predictions as detections, without those whose label has no number yet."""
+    rows = [row for row in rows if row[0] in known]
+    if not rows:
+        return Detections.none()
+    return Detections(
+        np.array([row[2:] for row in rows], np.float32),
+        np.array([row[1] for row in rows], np.float32),
+        np.array([known[row[0]] for row in rows], np.int32),
+    )
 
 
 def _jpeg(picture: Picture, size: tuple[int, int]) -> bytes:

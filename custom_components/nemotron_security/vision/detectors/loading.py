@@ -52,9 +52,7 @@ def _find(config: DetectorConfig) -> Callable[[DetectorConfig], Any]:
 def _broken(config: DetectorConfig, detail: str, err: BaseException | None = None) -> DetectorError:
     """Return the error of a plug-in that does not do what it has to, with no secret in its words."""
     words = f"{config.plugin}: {detail}" + (f" ({type(err).__name__}: {err})" if err is not None else "")
-    if config.token:
-        words = words.replace(config.token, "***")
-    return DetectorError(Problem.DETECTOR_BROKEN, redact(words)[:_WORDS])
+    return DetectorError(Problem.DETECTOR_BROKEN, redact(words, config.token)[:_WORDS])
 
 
 class _Guarded:

@@ -62,7 +62,8 @@ class UltralyticsDetector:
         library, torch = import_library()
         self._device, self.device = _choose_device(torch, config.device, path)
         self.threads = 0 if self._device.startswith("cuda") else _use_threads(torch, config.threads)
-        self.batch = _MAX_BATCH if self._device.startswith("cuda") else 1
+        self._most = _MAX_BATCH
+        """Pictures that the model takes at once."""
         self._options = {
             "conf": max(config.minimum_score, 1e-3),
             "iou": _IOU,
@@ -80,13 +81,16 @@ class UltralyticsDetector:
         self.labels: tuple[str, ...] = ()
         self.width = self.height = _input_side(self._model)
         self._try(config)
+        if path.suffix.lower() != ".pt" and not self._takes_several():
+            self._most = 1
+        self.batch = self._most if self._device.startswith("cuda") else 1
 
     def detect(self, pictures: Sequence[Picture]) -> list[Detections]:
         """Return the objects of each picture, boxes in that picture's own pixels."""
         if self._model is None:
             raise DetectorError(Problem.MODEL_MISSING, "the detector was closed")
         found: list[Detections] = []
-        size = _MAX_BATCH
+        size = self._most
         while len(found) < len(pictures):
             batch = pictures[len(found) : len(found) + size]
             try:
@@ -136,6 +140,14 @@ class UltralyticsDetector:
             raise DetectorError(Problem.MODEL_SHAPE, f"an input of {width}x{height}")
         self.labels = config.labels or labels
         self.width, self.height = int(width), int(height)
+
+    def _takes_several(self) -> bool:
+        """Tell whether several pictures may go in together; an export that was not told to be dynamic takes one."""
+        grey = np.full((self.height, self.width, 3), GREY, np.uint8)
+        try:
+            return len(self._predict([grey, grey])) > 1
+        except Exception:  # noqa: BLE001  # each engine has errors of its own
+            return False
 
     def _fingerprint(self, torch: Any, config: DetectorConfig) -> dict[str, Any]:
         """Return what an engine depends on beside its model: it works with that card and that TensorRT alone."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..boxes import ious
 from ..detections import Detections
 from ..messages import Problem
 from . import DetectorError, Picture
@@ -150,7 +151,8 @@ def suppress(found: Detections, iou_threshold: float = IOU_THRESHOLD) -> Detecti
     """Return the objects without those that overlap one of their own class with a higher score (greedy NMS)."""
     order = np.argsort(-found.scores, kind="stable")[:_MAX_CANDIDATES]
     found = found[order]
-    overlaps = _iou(found.boxes) > iou_threshold
+    boxes = found.boxes.astype(np.float64)
+    overlaps = ious(boxes, boxes) > iou_threshold
     overlaps &= found.classes[:, None] == found.classes[None, :]
     keep = np.ones(len(found), np.bool_)
     # The rows are sorted: when a row's turn comes, nothing better can take it away any more.
@@ -200,14 +202,3 @@ def _decode_raw(output: NDArray[np.float32], minimum_score: float) -> Detections
     classes = scores[:, columns].argmax(axis=0).astype(np.int32)
     boxes = _corners(output[:_BOX, columns]).astype(np.float32)
     return suppress(Detections(boxes, best[columns].astype(np.float32), classes))
-
-
-def _iou(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of every box with every box, (N, N)."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    union = area[:, None] + area[None, :] - shared
-    overlap: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap
