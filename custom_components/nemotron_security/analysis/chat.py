@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 import json
-import re
 from typing import Any, Final, NamedTuple
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from homeassistant.helpers.json import json_bytes
 
-from . import AnalysisError, AnalysisProblem, Capabilities, TooLongError
+from . import AnalysisError, AnalysisProblem, Capabilities
+from .refusals import refusal
 from .schema import in_words
 from .window import Window, answer_tokens
 
@@ -26,44 +26,11 @@ LARGEST_LIST: Final = 1024 * 1024
 """Bytes of a list of models, which is asked for in the set-up: some offer hundreds."""
 LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
-DETAIL_LENGTH: Final = 200
-LONGEST_REFUSAL: Final = 2000
-"""Characters of what a server says that are looked at."""
-
 type Message = dict[str, Any]
 """As the API has it: a role, and a text or a list of texts and pictures."""
 
-_PROBLEMS: Final = {
-    HTTPStatus.UNAUTHORIZED: AnalysisProblem.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN: AnalysisProblem.UNAUTHORIZED,
-    HTTPStatus.NOT_FOUND: AnalysisProblem.MODEL_NOT_FOUND,
-    HTTPStatus.TOO_MANY_REQUESTS: AnalysisProblem.RATE_LIMITED,
-    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.SERVER_ERROR,
-}
 # Where the servers say how many tokens a model takes: vLLM, SGLang and NIM; others.
 _CONTEXT_KEYS: Final = ("max_model_len", "context_length", "context_window", "max_context_length")
-
-
-# What servers say of a question that is too long, and how they name its length and the context's: vLLM and NIM,
-# SGLang, TensorRT-LLM, llama.cpp, LM Studio, Ollama, OpenAI.
-_TOO_LONG: Final = re.compile(
-    r"context.?(?:length|size|window)|(?:maximum|max)[ _](?:model[ _])?(?:length|len)\b|max_(?:seq_len|num_tokens)|"
-    r"n_ctx|prompt.{0,40}too long|too many tokens",
-    re.IGNORECASE,
-)
-_CONTEXT: Final = re.compile(
-    r"(?:context (?:length|size|window)|max_model_len|model length|n_ctx)\D{0,20}?(\d{3,7})\b", re.IGNORECASE
-)
-_TOKENS: Final = re.compile(
-    r"\b(\d{3,7})(?: tokens?)? in the messages|(?:prompt|input|request) \((?:total )?(?:length )?(\d{3,7})|"
-    r"\b(\d{3,7}) input tokens|keep the first (\d{3,7}) tokens|n_keep: (\d{3,7})",
-    re.IGNORECASE,
-)
-_TOO_LONG_STATUSES: Final = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-}
 
 
 class OfferedModel(NamedTuple):
@@ -162,23 +129,10 @@ class ChatServer:
             raise AnalysisError(AnalysisProblem.UNREACHABLE, type(err).__name__) from None
         answer = _json(content)
         if status != HTTPStatus.OK:
-            detail = self._detail(status, answer)
-            if (error := _too_long(status, answer, detail)) is not None:
-                raise error
-            raise AnalysisError(_problem(status), detail, retry_after=retry_after)
+            raise refusal(status, answer, key=self._key, retry_after=retry_after)
         if not isinstance(answer, dict):
             raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object")
         return answer
-
-    def _detail(self, status: int, answer: object) -> str:
-        """Return what the server says is wrong, without our key, which some servers repeat."""
-        if _problem(status) is AnalysisProblem.UNAUTHORIZED:
-            return f"HTTP {status}"
-        if not (words := _words(answer)):
-            return f"HTTP {status}"
-        if self._key:
-            words = words.replace(self._key, "***")
-        return f"HTTP {status}: {' '.join(words.split())[:DETAIL_LENGTH]}"
 
 
 class ChatModel:
@@ -279,49 +233,6 @@ def _json(content: bytes) -> object:
         return json.loads(content)
     except ValueError, RecursionError:
         return None
-
-
-def _problem(status: int) -> AnalysisProblem:
-    if status in _PROBLEMS:
-        return _PROBLEMS[HTTPStatus(status)]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return AnalysisProblem.SERVER_ERROR
-    return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
-
-
-def _words(answer: object) -> str:
-    """Return what a server says is wrong; empty if that is not understood."""
-    if not isinstance(answer, dict):
-        return ""
-    error = answer.get("error", answer.get("message", answer.get("detail")))
-    words = error.get("message") if isinstance(error, dict) else error
-    return words if isinstance(words, str) else ""
-
-
-def _too_long(status: int, answer: object, detail: str) -> TooLongError | None:
-    """Return the error that a server means which refuses a question for its length; null if it means another one."""
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
-        return TooLongError(detail)
-    if status not in _TOO_LONG_STATUSES or not isinstance(answer, dict):
-        return None
-    error = answer.get("error")
-    members = error if isinstance(error, dict) else answer
-    words = _words(answer)[:LONGEST_REFUSAL]
-    if not _TOO_LONG.search(f"{members.get('type')} {members.get('code')} {words}"):
-        return None
-    told = _TOKENS.search(words)
-    return TooLongError(
-        detail,
-        tokens=_count(members.get("n_prompt_tokens"), next(filter(None, told.groups()), None) if told else None),
-        context_length=_count(members.get("n_ctx"), found[1] if (found := _CONTEXT.search(words)) else None),
-    )
-
-
-def _count(member: object, words: str | None) -> int | None:
-    """Return a number that an answer tells by itself (llama.cpp), or in words."""
-    if type(member) is int and member > 0:
-        return member
-    return int(words) if words else None
 
 
 def _retry_after(response: ClientResponse) -> float | None:

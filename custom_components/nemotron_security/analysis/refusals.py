@@ -1,0 +1,107 @@
+"""What servers of chat completions mean when they refuse a question: by the status of the answer and by its words."""
+
+from http import HTTPStatus
+import re
+from typing import Final
+
+from . import AnalysisError, AnalysisProblem, TooLongError
+
+DETAIL_LENGTH: Final = 200
+LONGEST_REFUSAL: Final = 2000
+"""Characters of what a server says that are looked at."""
+
+_PROBLEMS: Final = {
+    HTTPStatus.UNAUTHORIZED: AnalysisProblem.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN: AnalysisProblem.UNAUTHORIZED,
+    HTTPStatus.NOT_FOUND: AnalysisProblem.MODEL_NOT_FOUND,
+    HTTPStatus.TOO_MANY_REQUESTS: AnalysisProblem.RATE_LIMITED,
+    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.SERVER_ERROR,
+}
+
+# What servers say of a question that is too long, and how they name its length and the context's: vLLM and NIM,
+# SGLang, TensorRT-LLM, llama.cpp, LM Studio, Ollama, OpenAI.
+_TOO_LONG: Final = re.compile(
+    r"context.?(?:length|size|window)|(?:maximum|max)[ _](?:model[ _])?(?:length|len)\b|max_(?:seq_len|num_tokens)|"
+    r"n_ctx|prompt.{0,40}too long|too many tokens",
+    re.IGNORECASE,
+)
+_CONTEXT: Final = re.compile(
+    r"(?:context (?:length|size|window)|max_model_len|model length|n_ctx)\D{0,20}?(\d{3,7})\b", re.IGNORECASE
+)
+_TOKENS: Final = re.compile(
+    r"\b(\d{3,7})(?: tokens?)? in the messages|(?:prompt|input|request) \((?:total )?(?:length )?(\d{3,7})|"
+    r"\b(\d{3,7}) input tokens|keep the first (\d{3,7}) tokens|n_keep: (\d{3,7})",
+    re.IGNORECASE,
+)
+_TOO_LONG_STATUSES: Final = {
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+def refusal(status: int, answer: object, *, key: str = "", retry_after: float | None = None) -> AnalysisError:
+    """Return the error that a server means.
+
+    Args:
+        status: of its answer.
+        answer: what it says, as far as it is JSON.
+        key: ours, which some servers repeat: it is taken out.
+        retry_after: the seconds that it asks us to wait.
+    """
+    problem, words = _problem(status), _words(answer, key)
+    detail = _detail(status, "" if problem is AnalysisProblem.UNAUTHORIZED else words)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
+        return TooLongError(detail)
+    members = _members(answer)
+    if status in _TOO_LONG_STATUSES and _TOO_LONG.search(f"{members.get('type')} {members.get('code')} {words}"):
+        return _too_long(members, words, detail)
+    return AnalysisError(problem, detail, retry_after=retry_after)
+
+
+def _problem(status: int) -> AnalysisProblem:
+    if status in _PROBLEMS:
+        return _PROBLEMS[HTTPStatus(status)]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return AnalysisProblem.SERVER_ERROR
+    return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
+
+
+def _members(answer: object) -> dict[str, object]:
+    """Return the object in which a server says what is wrong; empty if there is none."""
+    if not isinstance(answer, dict):
+        return {}
+    error = answer.get("error")
+    return error if isinstance(error, dict) else answer
+
+
+def _words(answer: object, key: str) -> str:
+    """Return what a server says is wrong, without our key; empty if that is not understood."""
+    if not isinstance(answer, dict):
+        return ""
+    error = answer.get("error", answer.get("message", answer.get("detail")))
+    words = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(words, str):
+        return ""
+    return (words.replace(key, "***") if key else words)[:LONGEST_REFUSAL]
+
+
+def _detail(status: int, words: str) -> str:
+    said = " ".join(words.split())[:DETAIL_LENGTH]
+    return f"HTTP {status}: {said}" if said else f"HTTP {status}"
+
+
+def _too_long(members: dict[str, object], words: str, detail: str) -> TooLongError:
+    told = _TOKENS.search(words)
+    return TooLongError(
+        detail,
+        tokens=_count(members.get("n_prompt_tokens"), next(filter(None, told.groups()), None) if told else None),
+        context_length=_count(members.get("n_ctx"), found[1] if (found := _CONTEXT.search(words)) else None),
+    )
+
+
+def _count(member: object, words: str | None) -> int | None:
+    """Return a number that an answer tells by itself (llama.cpp), or in words."""
+    if type(member) is int and member > 0:
+        return member
+    return int(words) if words else None
