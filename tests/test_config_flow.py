@@ -408,14 +408,28 @@ async def test_options_of_what_and_how_often_a_model_is_asked(hass: HomeAssistan
     await fill(hass, await page(hass, entry, "judging"), topics=["alarm"], key_frames=2, limits={})
     assert entry.options["topics"] == ["alarm"]
     assert entry.options["key_frames"] == 2
-    usual = {"opening_delay": 3, "concurrency": 1, "cooldown": 5, "calls_per_hour": 120, "news_for": 5}
+    usual = {
+        "opening_delay": 3,
+        "concurrency": 1,
+        "cooldown": 5,
+        "calls_per_hour": 120,
+        "answer_time": 120,
+        "news_for": 5,
+    }
     assert usual.items() <= entry.options.items()
     result = await page(hass, entry, "judging")
     assert suggested(result, "topics") == ["alarm"]
     with pytest.raises(InvalidData) as refused:
         await fill(hass, result, limits={"concurrency": 9})
     assert refused.value.path == ["limits", "concurrency"]
-    chosen = {"opening_delay": 0, "concurrency": 8, "cooldown": 0, "calls_per_hour": 1, "news_for": 60}
+    chosen = {
+        "opening_delay": 0,
+        "concurrency": 8,
+        "cooldown": 0,
+        "calls_per_hour": 1,
+        "answer_time": 600,
+        "news_for": 60,
+    }
     await fill(hass, result, limits=chosen)
     assert chosen.items() <= entry.options.items()
     assert "limits" not in entry.options

@@ -12,7 +12,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.nemotron_security import model_watch
-from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis import AnalysisProblem, Capabilities
 from custom_components.nemotron_security.analysis.budget import Budget
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.issues import PATIENCE, Issues
@@ -66,7 +66,12 @@ async def test_what_is_lost_is_said_and_no_longer_used_until_it_is_back(
     assert not watch.model.capabilities.schema
     issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
     assert issue is not None
-    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
+    assert issue.translation_placeholders == {
+        "model": "nemotron",
+        "server": "127.0.0.1",
+        "seconds": "120",
+        "length": "8192",
+    }
     server.serve(schema=True, images=True)
     watch.async_doubt()
     await async_until(lambda: shown(hass) == set())
@@ -107,7 +112,12 @@ async def test_smaller_context_is_said(hass: HomeAssistant, server: FaultyServer
     await async_until(lambda: shown(hass) == {"model_context_lost"})
     issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_context")
     assert issue is not None
-    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
+    assert issue.translation_placeholders == {
+        "model": "nemotron",
+        "server": "127.0.0.1",
+        "seconds": "120",
+        "length": "8192",
+    }
 
 
 async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
@@ -142,6 +152,21 @@ async def test_model_that_is_gone(
     # It is tried again by itself; doubted, for the change may come between two questions of one trial.
     server.respond = respond
     await async_until(lambda: watch.async_doubt() or shown(hass) == set())
+
+
+async def test_answers_that_do_not_come_in_time_are_said_though_the_trial_passes(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    watch.async_start()
+    watch.async_handle_problem(AnalysisProblem.NO_ANSWER)
+    asked = len(server.requests)
+    await async_until(lambda: len(server.requests) > asked + 4)
+    assert shown(hass) == set()  # one incident may be to blame
+    async_fire_time_changed(hass, dt_util.utcnow() + PATIENCE + timedelta(seconds=1))
+    await hass.async_block_till_done()
+    assert shown(hass) == {"model_slow"}
+    watch.async_handle_problem(None)
+    await async_until(lambda: shown(hass) == set())
 
 
 @pytest.mark.parametrize("status", [500, 429])

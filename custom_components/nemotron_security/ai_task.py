@@ -28,6 +28,7 @@ _EVALUATE: Final = getattr(ai_task.AITaskEntityFeature, "EVALUATE", None)
 _TYPES: Final[Any] = ai_task
 FAILURES: Final = {
     AnalysisProblem.UNREACHABLE: "task_unreachable",
+    AnalysisProblem.NO_ANSWER: "task_no_answer",
     AnalysisProblem.UNAUTHORIZED: "task_unauthorized",
     AnalysisProblem.MODEL_NOT_FOUND: "task_model_not_found",
     AnalysisProblem.RATE_LIMITED: "task_rate_limited",

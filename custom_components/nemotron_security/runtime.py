@@ -55,7 +55,7 @@ from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import ISSUE_ENVIRONMENT, Issues
 from .lasting import Lasting
-from .model_watch import ModelWatch
+from .model_watch import ModelWatch, answer_time
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
 from .store import Store
@@ -190,6 +190,8 @@ class Runtime:
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
+            if self.model_watch is not None:
+                self.model_watch.async_listen(analyst.server_answers)
         self.announcer.pipeline_status(
             worker=PartState.STARTING,
             detector=PartState.OFF,
@@ -366,7 +368,7 @@ class Runtime:
             gone = ModelProblem.TASK_GONE if problem is AnalysisProblem.MODEL_NOT_FOUND else None
             self.issues.async_set("analyzer", gone, {"model": self._entry.data.get(CONF_AI_TASK_ENTITY, "")})
         elif problem is not AnalysisProblem.RATE_LIMITED:
-            self.model_watch.async_doubt()
+            self.model_watch.async_handle_problem(problem)
 
     @callback
     def _handle_breaker(self, state: BreakerState) -> None:
@@ -498,5 +500,5 @@ def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: Mo
     if watch is not None:
         return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt, on_repeat=watch.budget.note)
     if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
-        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY])
+        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY], answer_time=partial(answer_time, entry))
     return None

@@ -76,7 +76,7 @@ def key_frame(picture_id: int | None) -> KeyFrame:
 
 async def failure(hass: HomeAssistant, *, seconds: float = 30) -> AnalysisError:
     with pytest.raises(AnalysisError) as error:
-        await AiTaskAnalyzer(hass, ENTITY, answer_time=seconds).async_assess(case(), ())
+        await AiTaskAnalyzer(hass, ENTITY, answer_time=lambda: seconds).async_assess(case(), ())
     return error.value
 
 
@@ -138,7 +138,7 @@ async def test_entity_that_fails(hass: HomeAssistant, judge: Judge) -> None:
 
 async def test_entity_that_hangs(hass: HomeAssistant, judge: Judge) -> None:
     judge.answer = asyncio.Event().wait
-    assert (await failure(hass, seconds=0.1)).kind is AnalysisProblem.UNREACHABLE
+    assert (await failure(hass, seconds=0.1)).kind is AnalysisProblem.NO_ANSWER
 
 
 async def test_entity_that_is_not_there(hass: HomeAssistant, judge: Judge) -> None:

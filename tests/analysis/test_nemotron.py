@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, web
 import pytest
 
 from custom_components.nemotron_security.analysis import (
@@ -31,7 +31,7 @@ KEY = "nvapi-very-secret"
 def analyzer(
     session: ClientSession, url: str, key: str | None = KEY, *, able: Capabilities = ABLE, seconds: float = 30
 ) -> NemotronAnalyzer:
-    server = ChatServer(session, url, key, answer_time=ClientTimeout(total=seconds))
+    server = ChatServer(session, url, key, answer_time=lambda: seconds)
     return NemotronAnalyzer(ChatModel(server, "nvidia/nemotron", able))
 
 
@@ -256,8 +256,8 @@ async def test_address_that_is_none(session: ClientSession, url: str) -> None:
 @pytest.mark.parametrize(
     ("respond", "kind"),
     [
-        (lambda faulty: faulty.hang(), AnalysisProblem.UNREACHABLE),
-        (lambda faulty: faulty.drip(TEXT.encode(), pause=0.05), AnalysisProblem.UNREACHABLE),
+        (lambda faulty: faulty.hang(), AnalysisProblem.NO_ANSWER),
+        (lambda faulty: faulty.drip(TEXT.encode(), pause=0.05), AnalysisProblem.NO_ANSWER),
         (lambda faulty: faulty.break_off(TEXT.encode()), AnalysisProblem.UNREACHABLE),
         (lambda faulty: faulty.pour(10 * 1024**2), AnalysisProblem.BAD_ANSWER),
     ],

@@ -1,6 +1,6 @@
 """Tests of the trial of a model: what it is said to do is what it was seen to do."""
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, web
 import pytest
 
 from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, Capabilities
@@ -13,7 +13,7 @@ NEMOTRON = OfferedModel("nemotron", 8192)
 
 
 def server_at(session: ClientSession, url: str) -> ChatServer:
-    return ChatServer(session, url, "key", answer_time=ClientTimeout(total=30), list_time=ClientTimeout(total=0.5))
+    return ChatServer(session, url, "key", list_time=0.5)
 
 
 async def probe(session: ClientSession, faulty: FaultyServer, model: OfferedModel = NEMOTRON) -> Capabilities:

@@ -810,6 +810,41 @@ async def test_one_that_the_server_always_fails_at_does_not_hold_up_the_others(s
     assert await scene.waiting() == 0
 
 
+@pytest.mark.parametrize("problem", [AnalysisProblem.NO_ANSWER, AnalysisProblem.SERVER_ERROR])
+async def test_several_that_the_server_always_fails_at_do_not_take_every_trial(
+    scene: Scene, problem: AnalysisProblem
+) -> None:
+    poisons = {0, 1, 2}
+    scene.analyzer.respond = lambda number: down(problem) if number in poisons else 44
+    for number in poisons:
+        await scene.opens(number, score=99)
+    await scene.passes(2 * MINUTE, step=5)
+    others = [await scene.opens(number) for number in range(3, 8)]
+    await scene.passes(30 * MINUTE, step=5)
+    assert [await scene.models_said(other) for other in others] == [[44]] * 5
+    assert await scene.waiting() == 0
+
+
+async def test_one_whose_answer_never_comes_in_time_is_given_up_once_the_server_is_seen_to_answer(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.NO_ANSWER)
+    incident = await scene.opens(1)
+    await scene.passes(10 * MINUTE, step=5)
+    assert (scene.problems, await scene.waiting()) == ([AnalysisProblem.NO_ANSWER], 1)  # it may be an outage
+    assert scene.analyst.breaker is BreakerState.OPEN
+    scene.analyst.server_answers()
+    await scene.passes(MINUTE, step=5)
+    assert await scene.waiting() == 0
+    assert str((await scene.now(incident)).reasoning).endswith("No model judged it: its answer did not come in time.")
+
+
+async def test_a_pause_that_a_server_wished_for_is_kept_though_it_answers_others(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.RATE_LIMITED, wish=600)
+    await scene.opens(1)
+    await scene.passes(5)
+    scene.analyst.server_answers()
+    assert scene.analyst.breaker is BreakerState.OPEN
+
+
 @pytest.mark.parametrize("fault", [ZeroDivisionError(), KeyError("risk"), ValueError()], ids=repr)
 async def test_a_fault_of_ours_costs_one_incident_and_is_logged(
     scene: Scene, caplog: pytest.LogCaptureFixture, fault: Exception

@@ -137,7 +137,9 @@ class AnalysisProblem(StrEnum):
     """Why an analyzer gave no assessment."""
 
     UNREACHABLE = "unreachable"
-    """No connection, or no answer in time."""
+    """No connection, or one that broke off."""
+    NO_ANSWER = "no_answer"
+    """Connected, but no whole answer in time."""
     UNAUTHORIZED = "unauthorized"
     """The server refuses the API key."""
     MODEL_NOT_FOUND = "model_not_found"

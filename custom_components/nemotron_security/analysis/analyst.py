@@ -41,9 +41,11 @@ OUR_FAULT: Final = "fault"
 
 _SET_UP: Final = frozenset({AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND})
 """Trouble that lasts until somebody changes the set-up; one failure proves it."""
-_AWAY: Final = _SET_UP | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.SERVER_ERROR}
+_UNCLEAR: Final = frozenset({AnalysisProblem.NO_ANSWER, AnalysisProblem.SERVER_ERROR})
+"""Trouble that may be the server's or the incident's: a question that takes too long, or that breaks the server."""
+_AWAY: Final = _SET_UP | _UNCLEAR | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED}
 """Trouble of the server, which would meet any incident."""
-_OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
+_OWN: Final = _UNCLEAR | {AnalysisProblem.BAD_ANSWER}
 """Trouble that an incident itself may cause again and again."""
 _FOR_GOOD: Final = frozenset({AnalysisProblem.BAD_REQUEST, AnalysisProblem.TOO_LONG})
 """Trouble that the same question meets whenever it is asked."""
@@ -217,6 +219,12 @@ class Analyst:
         """Judge this incident again if it changed notably since, or for the first time."""
         self._take(incident, self._limits.ending_delay)
 
+    def server_answers(self) -> None:
+        """Take note that the server answered somebody else: what it fails at is then the incidents' own fault."""
+        if self._problem in _UNCLEAR and self._breaker.state is not BreakerState.CLOSED:
+            self._breaker.answered()
+            self._changed.set()
+
     def _take(self, incident: Incident, delay: float) -> None:
         self._news.append(_News(incident, self._clock.now() + timedelta(seconds=delay), self._house()))
         self._changed.set()
@@ -270,18 +278,18 @@ class Analyst:
         """Begin what is due and may begin; return after how many seconds to look again, if no news come first."""
         while (wait := self._hold_up()) == 0:
             now, cooling = self._clock.monotonic(), self._cooling()
+            trial = self._breaker.state is BreakerState.HALF_OPEN
             judgement = await self._store.async_claim_judgement(
                 self._clock.now(),
                 seen_since=self._oldest(),
                 without_incidents=list(self._running),
                 without_cameras=list(cooling),
-                fewest_tries_first=self._breaker.state is BreakerState.HALF_OPEN,
+                for_trial=trial,
             )
             if judgement is None:
                 return await self._async_next_in(cooling)
             self._budget.note()
             self._camera_called_at[judgement.incident.camera_id] = now
-            trial = self._breaker.state is BreakerState.HALF_OPEN
             self._begin(judgement, partial(self._async_judge, judgement, trial=trial))
         return wait
 
@@ -447,6 +455,7 @@ class Analyst:
 
 _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.UNREACHABLE: "its server could not be reached",
+    AnalysisProblem.NO_ANSWER: "its answer did not come in time",
     AnalysisProblem.UNAUTHORIZED: "its server refused the key",
     AnalysisProblem.MODEL_NOT_FOUND: "its server does not have it",
     AnalysisProblem.RATE_LIMITED: "its server was asked too often",

@@ -10,7 +10,7 @@ from http import HTTPStatus
 import json
 from typing import Any, Final, NamedTuple
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, ConnectionTimeoutError
 from homeassistant.helpers.json import json_bytes
 
 from . import AnalysisError, AnalysisProblem, Capabilities
@@ -18,8 +18,11 @@ from .refusals import refusal
 from .schema import in_words
 from .window import Window, answer_tokens
 
-ANSWER_TIME: Final = ClientTimeout(total=120, sock_connect=10)
-LIST_TIME: Final = ClientTimeout(total=10)
+ANSWER_TIME: Final = 120.0
+"""Seconds that a model may take, unless the user chose others."""
+CONNECT_TIME: Final = 10.0
+LIST_TIME: Final = 10.0
+"""Seconds."""
 LARGEST_ANSWER: Final = 128 * 1024
 """Bytes; more is no answer to what we ask, and the event loop waits while it is read."""
 LARGEST_LIST: Final = 1024 * 1024
@@ -61,8 +64,8 @@ class ChatServer:
         url: str,
         api_key: str | None = None,
         *,
-        answer_time: ClientTimeout = ANSWER_TIME,
-        list_time: ClientTimeout = LIST_TIME,
+        answer_time: Callable[[], float] = lambda: ANSWER_TIME,
+        list_time: float = LIST_TIME,
         on_call: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
@@ -71,8 +74,8 @@ class ChatServer:
             session: the session to ask with; it stays the caller's.
             url: the server, with or without `/v1`. May hold credentials: it is never logged.
             api_key: sent as bearer token; never logged.
-            answer_time: how long a model may take, whole and to connect.
-            list_time: how long the list of models may take.
+            answer_time: gives the seconds that a model may take now, from the connection to the answer's end.
+            list_time: seconds that the list of models may take.
             on_call: is told before each question to a model; the list is none.
         """
         self._on_call = on_call
@@ -109,9 +112,10 @@ class ChatServer:
         """
         body = await asyncio.to_thread(lambda: _encoded(request()))
         self._on_call()
-        return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time))
+        return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time()))
 
-    async def _async_request(self, method: str, path: str, body: bytes | None, limits: ClientTimeout) -> dict[str, Any]:
+    async def _async_request(self, method: str, path: str, body: bytes | None, seconds: float) -> dict[str, Any]:
+        limits = ClientTimeout(total=seconds, sock_connect=CONNECT_TIME)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -126,7 +130,9 @@ class ChatServer:
                 status, retry_after = response.status, _retry_after(response)
         except (ClientError, TimeoutError, OSError, ValueError) as err:
             # The error's own text may name the URL, which may hold credentials; so it is not chained either.
-            raise AnalysisError(AnalysisProblem.UNREACHABLE, type(err).__name__) from None
+            late = body is not None and isinstance(err, TimeoutError) and not isinstance(err, ConnectionTimeoutError)
+            kind = AnalysisProblem.NO_ANSWER if late else AnalysisProblem.UNREACHABLE
+            raise AnalysisError(kind, type(err).__name__) from None
         answer = _json(content)
         if status != HTTPStatus.OK:
             raise refusal(status, answer, key=self._key, retry_after=retry_after)

@@ -22,7 +22,12 @@ LOOKS: Final = 2
 _NUMBER: Final = re.compile(r"\d+")
 # What says nothing of the model: another trial may.
 _NOT_ABOUT_THE_MODEL: Final = frozenset(
-    {AnalysisProblem.UNREACHABLE, AnalysisProblem.UNAUTHORIZED, AnalysisProblem.RATE_LIMITED}
+    {
+        AnalysisProblem.UNREACHABLE,
+        AnalysisProblem.NO_ANSWER,
+        AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.RATE_LIMITED,
+    }
 )
 
 
@@ -30,6 +35,7 @@ class ModelProblem(StrEnum):
     """What is wrong with a model that once worked: the key of a repair issue."""
 
     UNREACHABLE = "model_unreachable"
+    SLOW = "model_slow"
     GONE = "model_gone"
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"

@@ -9,7 +9,21 @@ from datetime import datetime
 import json
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, cast, delete, exists, false, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import (
@@ -204,13 +218,19 @@ def claim_judgement(
     without_incidents: Collection[int],
     without_cameras: Collection[str],
     *,
-    fewest_tries_first: bool,
+    for_trial: bool,
 ) -> Judgement | None:
-    """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
+    """Choose the most urgent incident that is due, and note how it looks now that it is asked about.
+
+    For a trial: that which failed least, of these the most urgent that was never tried, or was tried the longest ago.
+    """
     query = _judgements(without_incidents, without_cameras, seen_since).where(JudgementRow.due_at <= now)
-    if fewest_tries_first:
-        query = query.order_by(JudgementRow.tries)
-    found = session.execute(query.order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)).first()
+    if for_trial:
+        fresh = JudgementRow.problem.is_(None)
+        query = query.order_by(JudgementRow.tries, fresh.desc(), case((fresh, IncidentRow.rules_score), else_=0).desc())
+    else:
+        query = query.order_by(IncidentRow.rules_score.desc())
+    found = session.execute(query.order_by(JudgementRow.due_at).limit(1)).first()
     if found is None:
         return None
     judgement, incident = found
