@@ -185,7 +185,10 @@ async def test_server_without_a_list_asks_for_the_models_name(hass: HomeAssistan
     ("status", "error"),
     [
         (HTTPStatus.UNAUTHORIZED, {"api_key": "invalid_auth"}),
-        (HTTPStatus.BAD_GATEWAY, {"base": "server_error"}),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, {"base": "server_error"}),
+        (HTTPStatus.BAD_GATEWAY, {"base": "server_busy"}),
+        (HTTPStatus.TOO_MANY_REQUESTS, {"base": "server_busy"}),
+        (HTTPStatus.PAYMENT_REQUIRED, {"base": "no_credit"}),
         (HTTPStatus.NOT_FOUND, {"model": "model_not_found"}),
         (HTTPStatus.BAD_REQUEST, {"base": "not_compatible"}),
     ],

@@ -1,5 +1,6 @@
 """Tests of the watch over the model: what it can do now is what counts, and what it lost is said."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -138,7 +139,9 @@ async def test_nothing_is_tried_until_there_is_a_doubt(
     await async_until(lambda: len(server.requests) == 2 * asked)
 
 
-@pytest.mark.parametrize(("status", "problem"), [(404, "model_gone"), (400, "model_incompatible")])
+@pytest.mark.parametrize(
+    ("status", "problem"), [(404, "model_gone"), (402, "model_no_credit"), (400, "model_incompatible")]
+)
 async def test_model_that_is_gone(
     hass: HomeAssistant, server: FaultyServer, watch: ModelWatch, status: int, problem: str
 ) -> None:
@@ -167,6 +170,23 @@ async def test_answers_that_do_not_come_in_time_are_said_though_the_trial_passes
     assert shown(hass) == {"model_slow"}
     watch.async_handle_problem(None)
     await async_until(lambda: shown(hass) == set())
+
+
+async def test_busy_server_is_not_taken_for_a_blind_one_nor_tried_before_it_wants_to(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    able = server.respond
+    server.respond = lambda: (
+        web.Response(status=503, headers={"Retry-After": "60"}) if "image_url" in str(server.requests[-1]) else able()
+    )
+    watch.async_start()
+    await async_until(lambda: watch._wish)
+    asked = len(server.requests)
+    await asyncio.sleep(0.2)  # several of the test's pauses
+    assert len(server.requests) == asked
+    assert watch.model.capabilities == ABLE
+    assert shown(hass) == set()
+    watch._issues.async_clear_all()
 
 
 @pytest.mark.parametrize("status", [500, 429])

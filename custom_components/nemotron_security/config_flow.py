@@ -97,7 +97,9 @@ PROBE_ERRORS = {
     AnalysisProblem.UNAUTHORIZED: "invalid_auth",
     AnalysisProblem.MODEL_NOT_FOUND: "model_not_found",
     AnalysisProblem.SERVER_ERROR: "server_error",
-    AnalysisProblem.RATE_LIMITED: "server_error",
+    AnalysisProblem.NO_CREDIT: "no_credit",
+    AnalysisProblem.RATE_LIMITED: "server_busy",
+    AnalysisProblem.BUSY: "server_busy",
 }
 """What else a server may say means that it is none of the kind we talk to."""
 ERROR_FIELDS = {"invalid_auth": CONF_ANALYZER_KEY, "model_not_found": CONF_ANALYZER_MODEL}

@@ -14,6 +14,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.breaker import LONGEST_WISH
 from .analysis.budget import Budget
 from .analysis.chat import ANSWER_TIME, ChatModel, ChatServer
 from .analysis.probe import ModelProblem, async_probe_offered
@@ -39,7 +40,9 @@ ISSUE_CONTEXT: Final = "analyzer_context"
 _PROBLEMS: Final = {
     AnalysisProblem.UNREACHABLE: ModelProblem.UNREACHABLE,
     AnalysisProblem.NO_ANSWER: ModelProblem.SLOW,
+    AnalysisProblem.NO_CREDIT: ModelProblem.NO_CREDIT,
     AnalysisProblem.SERVER_ERROR: ModelProblem.UNREACHABLE,
+    AnalysisProblem.BUSY: ModelProblem.UNREACHABLE,
     AnalysisProblem.MODEL_NOT_FOUND: ModelProblem.GONE,
     AnalysisProblem.BAD_REQUEST: ModelProblem.INCOMPATIBLE,
     AnalysisProblem.TOO_LONG: ModelProblem.INCOMPATIBLE,
@@ -104,6 +107,8 @@ class ModelWatch:
         """Who asks it, counts that."""
         self.budget = budget
         self._problem: AnalysisProblem | None = None
+        self._wish = 0.0
+        """Seconds that the server asked to be left alone when it was tried last."""
         self._asked = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -144,7 +149,7 @@ class ModelWatch:
         while True:
             self._asked.clear()
             if (trial := await self._async_try()) is _Trial.FAILED:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(max(pause, self._wish))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
@@ -160,6 +165,7 @@ class ModelWatch:
             capabilities = await async_probe_offered(self._server, self.model.name)
         except AnalysisError as err:
             _LOGGER.debug("The model could not be tried: %s", err)
+            self._wish = min(err.retry_after or 0.0, LONGEST_WISH)
             if err.kind is AnalysisProblem.UNAUTHORIZED:
                 self._entry.async_start_reauth(self._hass)
                 return _Trial.DONE

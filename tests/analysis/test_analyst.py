@@ -239,7 +239,7 @@ async def test_trouble_that_passes_is_tried_again(home: Home, faulty: FaultyServ
 
 
 async def test_final_failure_leaves_the_rules_score_and_says_so(home: Home, faulty: FaultyServer) -> None:
-    faulty.respond = lambda: web.json_response({}, status=503)
+    faulty.respond = lambda: web.json_response({}, status=500)
     home.see(0, 1)
     await until(lambda: home.has("updated"))
     verdict = home.incident("updated")

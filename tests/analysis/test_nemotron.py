@@ -100,15 +100,21 @@ async def test_address_may_be_written_in_several_ways(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, AnalysisProblem.BAD_REQUEST),
+        (400, AnalysisProblem.INCOMPATIBLE),
         (401, AnalysisProblem.UNAUTHORIZED),
+        (402, AnalysisProblem.NO_CREDIT),
         (403, AnalysisProblem.UNAUTHORIZED),
         (404, AnalysisProblem.MODEL_NOT_FOUND),
-        (408, AnalysisProblem.SERVER_ERROR),
-        (422, AnalysisProblem.BAD_REQUEST),
+        (408, AnalysisProblem.BUSY),
+        (409, AnalysisProblem.BUSY),
+        (422, AnalysisProblem.INCOMPATIBLE),
+        (425, AnalysisProblem.BUSY),
         (429, AnalysisProblem.RATE_LIMITED),
         (500, AnalysisProblem.SERVER_ERROR),
-        (503, AnalysisProblem.SERVER_ERROR),
+        (501, AnalysisProblem.SERVER_ERROR),
+        (502, AnalysisProblem.BUSY),
+        (503, AnalysisProblem.BUSY),
+        (504, AnalysisProblem.BUSY),
         (204, AnalysisProblem.BAD_ANSWER),
         (302, AnalysisProblem.BAD_ANSWER),
     ],
@@ -121,13 +127,65 @@ async def test_status(
     kind: AnalysisProblem,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    body = None if status == 204 else json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}})
+    body = None if status == 204 else json.dumps({"error": {"message": f"The key {KEY} it is."}})
     faulty.respond = lambda: web.Response(status=status, text=body, headers={"Location": "/v1/elsewhere"})
     error = await failure(session, faulty, key_frame(b"jpeg"))
     assert error.kind is kind
     assert KEY not in f"{error!r} {error} {error.__cause__} {error.__context__} {caplog.text}"
-    # Only what pictures may have caused is asked again.
-    assert len(faulty.requests) == (2 if kind is AnalysisProblem.BAD_REQUEST else 1)
+    # Only what pictures, or this question, may have caused is asked again.
+    assert len(faulty.requests) == (3 if kind is AnalysisProblem.INCOMPATIBLE else 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"message": f"Incorrect API key provided: {KEY}."}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": "API key not valid. Please pass a valid API key."}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": "No.", "code": "invalid_api_key"}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": f"No {KEY}.", "type": "authentication_error"}, AnalysisProblem.UNAUTHORIZED),
+        (429, {"message": "Slower!", "code": "rate_limit_exceeded"}, AnalysisProblem.RATE_LIMITED),
+        (429, {"message": "Pay!", "code": "insufficient_quota"}, AnalysisProblem.NO_CREDIT),
+        (200, {"message": "Provider overloaded", "code": 503}, AnalysisProblem.BUSY),
+        (200, {"message": "Slower!", "code": "429"}, AnalysisProblem.RATE_LIMITED),
+        (200, {"message": "Pay!", "code": 402}, AnalysisProblem.NO_CREDIT),
+        (200, {"message": f"Incorrect API key provided: {KEY}.", "code": 400}, AnalysisProblem.UNAUTHORIZED),
+        (200, {"message": "Something", "code": None}, AnalysisProblem.BAD_ANSWER),
+        (200, {"message": "Something", "code": "99999"}, AnalysisProblem.BAD_ANSWER),
+        (200, "Something", AnalysisProblem.BAD_ANSWER),
+        (200, [1], AnalysisProblem.BAD_ANSWER),
+    ],
+)
+async def test_what_the_words_of_an_error_say(
+    session: ClientSession, faulty: FaultyServer, status: int, error: object, kind: AnalysisProblem
+) -> None:
+    faulty.respond = lambda: web.json_response({"error": error}, status=status)
+    failed = await failure(session, faulty)
+    assert failed.kind is kind
+    assert KEY not in str(failed)
+
+
+async def test_error_that_came_after_the_answer_began(session: ClientSession, faulty: FaultyServer) -> None:
+    choice = {"message": {"content": "{"}, "finish_reason": "error", "error": {"code": 502, "message": "gone"}}
+    faulty.respond = lambda: web.json_response({"choices": [choice]})
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BUSY
+
+
+async def test_question_that_is_refused_alone_is_told_from_a_server_that_refuses_all(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    def respond() -> web.Response:
+        greeted = len(faulty.requests[-1]["messages"]) == 1
+        return faulty.answer("Hello!") if greeted else web.json_response({"error": "no such words"}, status=400)
+
+    faulty.respond = respond
+    failed = await failure(session, faulty)
+    assert (failed.kind, failed.detail) == (AnalysisProblem.BAD_REQUEST, "HTTP 400: no such words")
+    faulty.respond = lambda: web.json_response({"error": "no such words"}, status=400)
+    failed = await failure(session, faulty)
+    assert (failed.kind, failed.detail) == (AnalysisProblem.INCOMPATIBLE, "HTTP 400: no such words")
+    statuses = iter((400, 503))
+    faulty.respond = lambda: web.Response(status=next(statuses))
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BUSY
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,28 @@ async def test_server_that_falls_silent_before_the_picture_tells_nothing_of_the_
     assert error.value.kind is AnalysisProblem.RATE_LIMITED
 
 
+@pytest.mark.parametrize("status", [402, 408, 409, 425, 502, 503, 504, 529])
+async def test_server_that_is_busy_when_the_picture_comes_tells_nothing_of_the_eyes(
+    session: ClientSession, faulty: FaultyServer, status: int
+) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+    faulty.respond = lambda: able() if len(faulty.requests) == 1 else web.Response(status=status)
+    with pytest.raises(AnalysisError) as error:
+        await probe(session, faulty)
+    assert error.value.kind is (AnalysisProblem.NO_CREDIT if status == 402 else AnalysisProblem.BUSY)
+
+
+@pytest.mark.parametrize("status", [400, 422, 500, 501])
+async def test_server_that_fails_at_the_picture_is_blind(
+    session: ClientSession, faulty: FaultyServer, status: int
+) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+    faulty.respond = lambda: able() if len(faulty.requests) == 1 else web.Response(status=status)
+    assert not (await probe(session, faulty)).images
+
+
 @pytest.mark.parametrize(
     ("told", "length"),
     [

@@ -615,7 +615,15 @@ async def test_a_question_that_is_refused_is_left_to_the_rules_at_once(scene: Sc
     assert (scene.problems, scene.states, await scene.waiting()) == ([AnalysisProblem.BAD_REQUEST], [], 0)
 
 
-@pytest.mark.parametrize("problem", [AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.NO_CREDIT,
+        AnalysisProblem.MODEL_NOT_FOUND,
+        AnalysisProblem.INCOMPATIBLE,
+    ],
+)
 async def test_what_the_set_up_prevents_waits_for_another(
     scene: Scene, restart: Restart, problem: AnalysisProblem
 ) -> None:

@@ -142,7 +142,11 @@ class AnalysisProblem(StrEnum):
     """Connected, but no whole answer in time."""
     UNAUTHORIZED = "unauthorized"
     """The server refuses the API key."""
+    NO_CREDIT = "no_credit"
+    """What was paid for is used up."""
     MODEL_NOT_FOUND = "model_not_found"
+    INCOMPATIBLE = "incompatible"
+    """The server refuses whatever it is asked."""
     RATE_LIMITED = "rate_limited"
     BAD_ANSWER = "bad_answer"
     """The server answered, but not with an assessment."""
@@ -151,6 +155,8 @@ class AnalysisProblem(StrEnum):
     TOO_LONG = "too_long"
     """The server refuses what was asked because the model's context does not hold it."""
     SERVER_ERROR = "server_error"
+    BUSY = "busy"
+    """The server, or a proxy before it, cannot answer now: it is overloaded, or loads the model still."""
 
 
 class AnalysisError(Exception):

@@ -39,13 +39,20 @@ NO_TURN: Final = "its turn did not come in time"
 OUR_FAULT: Final = "fault"
 """The problem of an incident at which we failed ourselves."""
 
-_SET_UP: Final = frozenset({AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND})
+_SET_UP: Final = frozenset(
+    {
+        AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.NO_CREDIT,
+        AnalysisProblem.MODEL_NOT_FOUND,
+        AnalysisProblem.INCOMPATIBLE,
+    }
+)
 """Trouble that lasts until somebody changes the set-up; one failure proves it."""
 _UNCLEAR: Final = frozenset({AnalysisProblem.NO_ANSWER, AnalysisProblem.SERVER_ERROR})
 """Trouble that may be the server's or the incident's: a question that takes too long, or that breaks the server."""
-_AWAY: Final = _SET_UP | _UNCLEAR | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED}
+_AWAY: Final = _SET_UP | _UNCLEAR | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.BUSY}
 """Trouble of the server, which would meet any incident."""
-_OWN: Final = _UNCLEAR | {AnalysisProblem.BAD_ANSWER}
+_OWN: Final = _UNCLEAR | {AnalysisProblem.BUSY, AnalysisProblem.BAD_ANSWER}
 """Trouble that an incident itself may cause again and again."""
 _FOR_GOOD: Final = frozenset({AnalysisProblem.BAD_REQUEST, AnalysisProblem.TOO_LONG})
 """Trouble that the same question meets whenever it is asked."""
@@ -457,12 +464,15 @@ _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.UNREACHABLE: "its server could not be reached",
     AnalysisProblem.NO_ANSWER: "its answer did not come in time",
     AnalysisProblem.UNAUTHORIZED: "its server refused the key",
+    AnalysisProblem.NO_CREDIT: "what was paid for it is used up",
     AnalysisProblem.MODEL_NOT_FOUND: "its server does not have it",
+    AnalysisProblem.INCOMPATIBLE: "its server refuses all questions",
     AnalysisProblem.RATE_LIMITED: "its server was asked too often",
     AnalysisProblem.BAD_ANSWER: "its answer could not be used",
     AnalysisProblem.BAD_REQUEST: "its server refused the question",
     AnalysisProblem.TOO_LONG: "its context is too small for the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
+    AnalysisProblem.BUSY: "its server was too busy",
     OUR_FAULT: "an error of this integration, which the log describes",
 }
 

@@ -14,7 +14,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, C
 from homeassistant.helpers.json import json_bytes
 
 from . import AnalysisError, AnalysisProblem, Capabilities
-from .refusals import refusal
+from .refusals import hidden_refusal, refusal
 from .schema import in_words
 from .window import Window, answer_tokens
 
@@ -31,6 +31,9 @@ LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
 type Message = dict[str, Any]
 """As the API has it: a role, and a text or a list of texts and pictures."""
+
+GREETING: Final[list[Message]] = [{"role": "user", "content": "Greet me in one word."}]
+"""What any model can be asked."""
 
 # Where the servers say how many tokens a model takes: vLLM, SGLang and NIM; others.
 _CONTEXT_KEYS: Final = ("max_model_len", "context_length", "context_window", "max_context_length")
@@ -138,6 +141,8 @@ class ChatServer:
             raise refusal(status, answer, key=self._key, retry_after=retry_after)
         if not isinstance(answer, dict):
             raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object")
+        if (error := hidden_refusal(answer, key=self._key)) is not None:
+            raise error
         return answer
 
 

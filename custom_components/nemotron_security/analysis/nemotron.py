@@ -8,7 +8,7 @@ from typing import Final
 
 from ..models import Assessment
 from . import AnalysisError, AnalysisProblem, Case, KeyFrame, TooLongError
-from .chat import ChatModel, Message
+from .chat import GREETING, ChatModel, Message
 from .question import Question, question
 from .schema import SCHEMA, read_answer
 
@@ -66,11 +66,35 @@ class NemotronAnalyzer:
         """Judge an incident.
 
         What is too long for the model is asked again with less; a model that sees but refuses the pictures is asked
-        again without them.
+        again without them. Where all was refused, a greeting shows whether that is for this question's sake.
 
         Raises:
             AnalysisError: no assessment could be had.
         """
+        try:
+            return await self._async_assess(case, pictures)
+        except AnalysisError as err:
+            if err.kind is not AnalysisProblem.BAD_REQUEST:
+                raise
+            await self._async_greet(err)
+            raise
+
+    async def _async_greet(self, refused: AnalysisError) -> None:
+        """See whether the server refuses this question only.
+
+        Raises:
+            AnalysisError: it does not answer the simplest one either.
+        """
+        self._on_repeat()
+        try:
+            await self._model.async_ask(lambda: GREETING)
+        except AnalysisError as err:
+            if err.kind is AnalysisProblem.BAD_REQUEST:
+                raise AnalysisError(AnalysisProblem.INCOMPATIBLE, refused.detail) from None
+            if err.kind is not AnalysisProblem.BAD_ANSWER:
+                raise
+
+    async def _async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         asked = self._asking(case, pictures)
         for _ in range(MOST_TRIES - 1):
             try:

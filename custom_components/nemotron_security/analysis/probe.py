@@ -11,7 +11,7 @@ from typing import Any, Final
 from PIL import Image, ImageDraw, ImageFont
 
 from . import AnalysisError, AnalysisProblem, Capabilities
-from .chat import ChatModel, ChatServer, Message, OfferedModel, picture_part
+from .chat import GREETING, ChatModel, ChatServer, Message, OfferedModel, picture_part
 from .schema import objects, without_thoughts
 
 PICTURE_SIZE: Final = (448, 224)
@@ -26,7 +26,9 @@ _NOT_ABOUT_THE_MODEL: Final = frozenset(
         AnalysisProblem.UNREACHABLE,
         AnalysisProblem.NO_ANSWER,
         AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.NO_CREDIT,
         AnalysisProblem.RATE_LIMITED,
+        AnalysisProblem.BUSY,
     }
 )
 
@@ -36,6 +38,7 @@ class ModelProblem(StrEnum):
 
     UNREACHABLE = "model_unreachable"
     SLOW = "model_slow"
+    NO_CREDIT = "model_no_credit"
     GONE = "model_gone"
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"
@@ -87,15 +90,14 @@ async def _async_holds_schema(server: ChatServer, model: OfferedModel) -> bool:
     """Ask for something, with a schema that allows only something else: what obeys the schema was held to it."""
     word = secrets.token_hex(4)
     schema = _schema("word", {"type": "string", "enum": [word]})
-    question: list[Message] = [{"role": "user", "content": "Greet me in one word."}]
     able = Capabilities(context_length=model.context_length)
     try:
-        answer = await ChatModel(server, model.name, replace(able, schema=True)).async_ask(lambda: question, schema)
+        answer = await ChatModel(server, model.name, replace(able, schema=True)).async_ask(lambda: GREETING, schema)
     except AnalysisError as err:
         if err.kind in _NOT_ABOUT_THE_MODEL or err.kind is AnalysisProblem.MODEL_NOT_FOUND:
             raise
         # Whether it refuses the schema or every question shows without one.
-        await ChatModel(server, model.name, able).async_ask(lambda: question)
+        await ChatModel(server, model.name, able).async_ask(lambda: GREETING)
         return False
     return any(item.get("word") == word for item in objects(without_thoughts(answer.text)))
 

@@ -1,5 +1,6 @@
 """What servers of chat completions mean when they refuse a question: by the status of the answer and by its words."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 import re
 from typing import Final
@@ -13,10 +14,23 @@ LONGEST_REFUSAL: Final = 2000
 _PROBLEMS: Final = {
     HTTPStatus.UNAUTHORIZED: AnalysisProblem.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN: AnalysisProblem.UNAUTHORIZED,
+    HTTPStatus.PAYMENT_REQUIRED: AnalysisProblem.NO_CREDIT,
     HTTPStatus.NOT_FOUND: AnalysisProblem.MODEL_NOT_FOUND,
     HTTPStatus.TOO_MANY_REQUESTS: AnalysisProblem.RATE_LIMITED,
-    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.SERVER_ERROR,
+    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.BUSY,
+    HTTPStatus.CONFLICT: AnalysisProblem.BUSY,
+    HTTPStatus.TOO_EARLY: AnalysisProblem.BUSY,
+    HTTPStatus.INTERNAL_SERVER_ERROR: AnalysisProblem.SERVER_ERROR,
+    HTTPStatus.NOT_IMPLEMENTED: AnalysisProblem.SERVER_ERROR,
 }
+
+# What servers that answer 400 say of a key: OpenAI and those like it, Google.
+_KEY: Final = re.compile(
+    r"(?:invalid|incorrect|wrong|missing|expired|no)[ _]api[ _-]?key|"
+    r"api[ _-]?key.{0,40}(?:invalid|incorrect|not valid|expired|missing)|authentication_error",
+    re.IGNORECASE,
+)
+_NO_CREDIT: Final = re.compile(r"insufficient_(?:quota|credits?|balance)", re.IGNORECASE)
 
 # What servers say of a question that is too long, and how they name its length and the context's: vLLM and NIM,
 # SGLang, TensorRT-LLM, llama.cpp, LM Studio, Ollama, OpenAI.
@@ -49,21 +63,43 @@ def refusal(status: int, answer: object, *, key: str = "", retry_after: float | 
         key: ours, which some servers repeat: it is taken out.
         retry_after: the seconds that it asks us to wait.
     """
-    problem, words = _problem(status), _words(answer, key)
+    members, words = _members(answer), _words(answer, key)
+    told = f"{members.get('type')} {members.get('code')} {words}"
+    problem = _problem(status, told)
     detail = _detail(status, "" if problem is AnalysisProblem.UNAUTHORIZED else words)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
         return TooLongError(detail)
-    members = _members(answer)
-    if status in _TOO_LONG_STATUSES and _TOO_LONG.search(f"{members.get('type')} {members.get('code')} {words}"):
+    if status in _TOO_LONG_STATUSES and _TOO_LONG.search(told):
         return _too_long(members, words, detail)
     return AnalysisError(problem, detail, retry_after=retry_after)
 
 
-def _problem(status: int) -> AnalysisProblem:
+def hidden_refusal(answer: Mapping[str, object], *, key: str = "") -> AnalysisError | None:
+    """Return the error that an answer with the status 200 holds instead of what was asked for; null if it holds none.
+
+    Routers that had begun to answer, or that ask other servers, say so only there.
+    """
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    holder = answer if first is None else first
+    error = holder.get("error") if isinstance(holder, dict) else None
+    if not error:
+        return None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if re.fullmatch(r"[45]\d\d", code, re.ASCII):
+        return refusal(int(code), {"error": error}, key=key)
+    return AnalysisError(AnalysisProblem.BAD_ANSWER, _detail(HTTPStatus.OK, _words({"error": error}, key)))
+
+
+def _problem(status: int, told: str) -> AnalysisProblem:
+    if status == HTTPStatus.BAD_REQUEST and _KEY.search(told):
+        return AnalysisProblem.UNAUTHORIZED
+    if status == HTTPStatus.TOO_MANY_REQUESTS and _NO_CREDIT.search(told):  # it would not pass by waiting
+        return AnalysisProblem.NO_CREDIT
     if status in _PROBLEMS:
         return _PROBLEMS[HTTPStatus(status)]
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return AnalysisProblem.SERVER_ERROR
+        return AnalysisProblem.BUSY
     return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
 
 
