@@ -72,6 +72,7 @@ async def test_what_is_lost_is_said_and_no_longer_used_until_it_is_back(
         "server": "127.0.0.1",
         "seconds": "120",
         "length": "8192",
+        "detail": "-",
     }
     server.serve(schema=True, images=True)
     watch.async_doubt()
@@ -118,6 +119,7 @@ async def test_smaller_context_is_said(hass: HomeAssistant, server: FaultyServer
         "server": "127.0.0.1",
         "seconds": "120",
         "length": "8192",
+        "detail": "-",
     }
 
 
@@ -127,6 +129,20 @@ async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: Fault
     watch.async_start()
     await async_until(lambda: not watch.model.capabilities.images)
     assert shown(hass) == set()
+
+
+async def test_pictures_of_incidents_that_are_refused_are_said_though_that_of_the_trial_was_read(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    watch.async_start()
+    watch.async_handle_pictures("At most 1 image(s)")
+    await async_until(lambda: shown(hass) == {"model_images_refused"})
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
+    assert issue is not None
+    assert issue.translation_placeholders is not None
+    assert issue.translation_placeholders["detail"] == "At most 1 image(s)"
+    watch.async_handle_pictures(None)
+    await async_until(lambda: shown(hass) == set())
 
 
 async def test_nothing_is_tried_until_there_is_a_doubt(
@@ -198,6 +214,7 @@ async def test_server_that_fails_for_a_while(
     await async_until(lambda: len(server.requests) >= 6)
     assert watch.model.capabilities == ABLE
     assert shown(hass) == set()
+    await watch.async_stop()  # else the time that passes is also that of a question under way
     async_fire_time_changed(hass, dt_util.utcnow() + PATIENCE + timedelta(seconds=1))
     await hass.async_block_till_done()
     # One that is asked too often is there.

@@ -107,6 +107,7 @@ class ModelWatch:
         """Who asks it, counts that."""
         self.budget = budget
         self._problem: AnalysisProblem | None = None
+        self._refusal: str | None = None
         self._wish = 0.0
         """Seconds that the server asked to be left alone when it was tried last."""
         self._asked = asyncio.Event()
@@ -134,8 +135,15 @@ class ModelWatch:
         self.async_doubt()
 
     @callback
+    def async_handle_pictures(self, refusal: str | None) -> None:
+        """Try the model soon: its server refuses pictures of incidents with these words, or (null) takes them again."""
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self.async_doubt()
+
+    @callback
     def async_doubt(self) -> None:
-        """Try the model soon: it took a question only without its pictures."""
+        """Try the model soon."""
         self._asked.set()
 
     @callback
@@ -176,11 +184,13 @@ class ModelWatch:
         for listener in self._listeners:
             listener()
         lost = dict(_lost(self._remembered, capabilities))
+        if self._refusal is not None and capabilities.images:
+            lost.setdefault(ISSUE_IMAGES, ModelProblem.IMAGES_REFUSED)
         slow = self._problem is AnalysisProblem.NO_ANSWER  # what it is tried with is short
         self._issues.async_set(ISSUE, ModelProblem.SLOW if slow else None, self._placeholders)
         for thing in (ISSUE_IMAGES, ISSUE_SCHEMA, ISSUE_CONTEXT):
-            length = {"length": str(capabilities.context_length)}
-            self._issues.async_set(thing, lost.get(thing), self._placeholders | length)
+            told = {"length": str(capabilities.context_length), "detail": self._refusal or "-"}
+            self._issues.async_set(thing, lost.get(thing), self._placeholders | told)
         return _Trial.LESS if lost or slow else _Trial.DONE
 
     @property

@@ -498,7 +498,12 @@ def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:
     """Return the model that judges besides the rules, if one is configured."""
     if watch is not None:
-        return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt, on_repeat=watch.budget.note)
+        return NemotronAnalyzer(
+            watch.model,
+            on_pictures=watch.async_handle_pictures,
+            on_refused_schema=watch.async_doubt,
+            on_repeat=watch.budget.note,
+        )
     if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
         return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY], answer_time=partial(answer_time, entry))
     return None

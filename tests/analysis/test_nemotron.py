@@ -253,13 +253,13 @@ async def test_pictures_that_are_refused_are_left_out(session: ClientSession, fa
         return faulty.answer(TEXT) if blind else web.json_response({"error": "cannot decode image"}, status=400)
 
     faulty.respond = respond
-    told: list[str] = []
+    told: list[str | None] = []
     model = ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE)
-    subject = NemotronAnalyzer(model, on_refused_pictures=lambda: told.append("refused"))
+    subject = NemotronAnalyzer(model, on_pictures=told.append)
     verdict = await subject.async_assess(case(), [key_frame(b"jpeg")])
     assert verdict.risk_score == 92
     assert len(faulty.requests) == 2
-    assert told == ["refused"]
+    assert told == ["HTTP 400: cannot decode image"]
 
 
 async def test_model_without_eyes_is_shown_nothing(session: ClientSession, faulty: FaultyServer, jpeg: bytes) -> None:

@@ -1,5 +1,7 @@
 """Tests of the trial of a model: what it is said to do is what it was seen to do."""
 
+import json
+
 from aiohttp import ClientSession, web
 import pytest
 
@@ -7,7 +9,7 @@ from custom_components.nemotron_security.analysis import AnalysisError, Analysis
 from custom_components.nemotron_security.analysis.chat import ChatServer, OfferedModel
 from custom_components.nemotron_security.analysis.probe import async_offered, async_probe
 
-from .faulty_server import FaultyServer
+from .faulty_server import FaultyServer, Response
 
 NEMOTRON = OfferedModel("nemotron", 8192)
 
@@ -42,6 +44,34 @@ async def test_model_that_makes_up_what_it_sees(session: ClientSession, faulty: 
     assert not (await probe(session, faulty)).images
     faulty.serve(schema=False, images=False, text=" ".join(map(str, range(100, 1000))))
     assert not (await probe(session, faulty)).images
+
+
+async def test_server_that_refuses_a_part_of_the_real_schema_is_found_out(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+
+    def respond() -> Response:
+        if "maxLength" in json.dumps(faulty.requests[-1].get("response_format", {})):
+            return web.json_response({"error": {"message": "maxLength is not supported"}}, status=400)
+        return able()
+
+    faulty.respond = respond
+    found = await probe(session, faulty)
+    assert (found.schema, found.images) == (False, True)
+
+
+async def test_answer_to_the_schema_may_be_cut_off(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.serve(schema=True, images=True)
+
+    def respond() -> web.Response:
+        wanted = faulty.requests[-1]["response_format"]["json_schema"]["schema"]
+        word = wanted["properties"].get("word", {"enum": [""]})["enum"][0]
+        return faulty.answer(f'{{"word": "{word}", "evidence": [{{"claim": "aaaaaa', finish_reason="length")
+
+    faulty.respond = respond
+    assert (await probe(session, faulty)).schema
 
 
 async def test_model_that_repeats_the_schema(session: ClientSession, faulty: FaultyServer) -> None:

@@ -19,7 +19,9 @@ __all__ = [
     "KeyFrame",
     "PastFeedback",
     "Place",
+    "SchemaRefusedError",
     "TooLongError",
+    "TooManyPicturesError",
 ]
 
 
@@ -178,6 +180,23 @@ class TooLongError(AnalysisError):
         super().__init__(AnalysisProblem.TOO_LONG, detail)
         self.tokens = tokens
         self.context_length = context_length
+
+
+class SchemaRefusedError(AnalysisError):
+    """The server does not take the JSON schema of the answer."""
+
+    def __init__(self, detail: str = "") -> None:
+        """Keep what the server says."""
+        super().__init__(AnalysisProblem.BAD_REQUEST, detail)
+
+
+class TooManyPicturesError(AnalysisError):
+    """The server takes fewer pictures at once."""
+
+    def __init__(self, detail: str = "", *, most: int) -> None:
+        """Keep how many it takes."""
+        super().__init__(AnalysisProblem.BAD_REQUEST, detail)
+        self.most = most
 
 
 class Analyzer(Protocol):

@@ -12,13 +12,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from . import AnalysisError, AnalysisProblem, Capabilities
 from .chat import GREETING, ChatModel, ChatServer, Message, OfferedModel, picture_part
-from .schema import objects, without_thoughts
+from .schema import SCHEMA, without_thoughts
 
 PICTURE_SIZE: Final = (448, 224)
 LETTER_HEIGHT: Final = 150
 LOOKS: Final = 2
 """Pictures that a model is shown before it is said to be blind: one may be misread."""
 
+BARE_GREETING: Final[list[Message]] = [
+    {"role": "user", "content": "Greet me in one word. Leave all else empty, and say nothing of it."}
+]
 _NUMBER: Final = re.compile(r"\d+")
 # What says nothing of the model: another trial may.
 _NOT_ABOUT_THE_MODEL: Final = frozenset(
@@ -42,6 +45,7 @@ class ModelProblem(StrEnum):
     GONE = "model_gone"
     INCOMPATIBLE = "model_incompatible"
     IMAGES_LOST = "model_images_lost"
+    IMAGES_REFUSED = "model_images_refused"
     SCHEMA_LOST = "model_schema_lost"
     CONTEXT_LOST = "model_context_lost"
     TASK_GONE = "model_task_gone"
@@ -87,19 +91,21 @@ async def async_probe(server: ChatServer, model: OfferedModel) -> Capabilities:
 
 
 async def _async_holds_schema(server: ChatServer, model: OfferedModel) -> bool:
-    """Ask for something, with a schema that allows only something else: what obeys the schema was held to it."""
+    """Ask for something, with the schema of a verdict and a made-up word: what says the word was held to the schema."""
     word = secrets.token_hex(4)
-    schema = _schema("word", {"type": "string", "enum": [word]})
     able = Capabilities(context_length=model.context_length)
     try:
-        answer = await ChatModel(server, model.name, replace(able, schema=True)).async_ask(lambda: GREETING, schema)
+        answer = await ChatModel(server, model.name, replace(able, schema=True)).async_ask(
+            lambda: BARE_GREETING, _with_word(word)
+        )
     except AnalysisError as err:
         if err.kind in _NOT_ABOUT_THE_MODEL or err.kind is AnalysisProblem.MODEL_NOT_FOUND:
             raise
         # Whether it refuses the schema or every question shows without one.
         await ChatModel(server, model.name, able).async_ask(lambda: GREETING)
         return False
-    return any(item.get("word") == word for item in objects(without_thoughts(answer.text)))
+    # Its end may be cut off: some write on as long as the schema lets them.
+    return re.search(rf'"word"\s*:\s*"{word}"', without_thoughts(answer.text)) is not None
 
 
 async def _async_sees(model: ChatModel) -> bool:
@@ -143,6 +149,12 @@ def draw_number(number: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def _with_word(word: str) -> dict[str, Any]:
+    """Return the schema of a verdict, with a word besides: a server that refuses any part of it is found out so."""
+    properties = {"word": {"type": "string", "enum": [word]}, **SCHEMA["properties"]}
+    return SCHEMA | {"properties": properties, "required": ["word", *SCHEMA["required"]]}
 
 
 def _schema(key: str, value: dict[str, Any]) -> dict[str, Any]:

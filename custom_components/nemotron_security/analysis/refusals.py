@@ -5,7 +5,7 @@ from http import HTTPStatus
 import re
 from typing import Final
 
-from . import AnalysisError, AnalysisProblem, TooLongError
+from . import AnalysisError, AnalysisProblem, SchemaRefusedError, TooLongError, TooManyPicturesError
 
 DETAIL_LENGTH: Final = 200
 LONGEST_REFUSAL: Final = 2000
@@ -47,7 +47,13 @@ _TOKENS: Final = re.compile(
     r"\b(\d{3,7}) input tokens|keep the first (\d{3,7}) tokens|n_keep: (\d{3,7})",
     re.IGNORECASE,
 )
-_TOO_LONG_STATUSES: Final = {
+# How vLLM says how many pictures it takes, today and before.
+_MOST_PICTURES: Final = re.compile(r"at most (\d{1,3}) image|set [`']?image[`']?=(\d{1,3})\b", re.IGNORECASE)
+# What servers call the schema of an answer: OpenAI's API, vLLM and its backends, SGLang, llama.cpp.
+_SCHEMA: Final = re.compile(
+    r"json.?schema|response.?format|structured.?output|guided|grammar|maxlength|maxitems", re.IGNORECASE
+)
+_QUESTION_STATUSES: Final = {
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -69,8 +75,13 @@ def refusal(status: int, answer: object, *, key: str = "", retry_after: float | 
     detail = _detail(status, "" if problem is AnalysisProblem.UNAUTHORIZED else words)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
         return TooLongError(detail)
-    if status in _TOO_LONG_STATUSES and _TOO_LONG.search(told):
-        return _too_long(members, words, detail)
+    if status in _QUESTION_STATUSES and problem is not AnalysisProblem.UNAUTHORIZED:
+        if found := _MOST_PICTURES.search(words):
+            return TooManyPicturesError(detail, most=int(found[1] or found[2]))
+        if _TOO_LONG.search(told):
+            return _too_long(members, words, detail)
+        if _SCHEMA.search(told):
+            return SchemaRefusedError(detail)
     return AnalysisError(problem, detail, retry_after=retry_after)
 
 
