@@ -85,6 +85,8 @@ class Announcer:
         self._deliver_held()
         self._events.broadcast_event_updated(incident)
         self._tell_house(IncidentChange.UPDATED, incident)
+        for analyst in self._analysts:
+            analyst.incident_updated(incident)
 
     @callback
     def incident_ended(self, incident: Incident) -> None:

@@ -60,7 +60,7 @@ def chat_server(
     data: Mapping[str, Any],
     entry: ConfigEntry | None = None,
     *,
-    on_call: Callable[[], None] = lambda: None,
+    on_call: Callable[[], object] = lambda: None,
 ) -> ChatServer:
     """Return the server that settings name.
 

@@ -25,7 +25,7 @@ from custom_components.nemotron_security.analysis import (
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits, Clock
 from custom_components.nemotron_security.analysis.breaker import Breaker, BreakerState
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Assessment, Detection, House, Incident
+from custom_components.nemotron_security.models import WHOLE_SCENE, Assessment, Detection, House, Incident
 from custom_components.nemotron_security.store import Store, StoreError
 
 from .cases import NIGHT, track
@@ -80,6 +80,7 @@ class ScriptedAnalyzer:
     """Answers as a test says; `asked` are the tracks' numbers of the incidents, in order."""
 
     name = "scripted"
+    sees = True
 
     def __init__(self, clock: ScriptedClock) -> None:
         self._clock = clock
@@ -90,7 +91,7 @@ class ScriptedAnalyzer:
         self.running = self.most = 0
 
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
-        number = case.tracks[0].track_id
+        number = case.tracks[0].track_id if case.tracks else -1
         self.asked.append(number)
         self.asked_at.append(self._clock.now())
         self.cases.append(case)
@@ -121,6 +122,7 @@ class Scene:
         self.clock = clock
         self.facts: dict[str, Any] = {}
         self.told: list[tuple[str, Incident]] = []
+        self.pictures: list[KeyFrame] = []
         self.problems: list[AnalysisProblem | None] = []
         self.states: list[BreakerState] = []
         self.analyzer = ScriptedAnalyzer(clock)
@@ -145,9 +147,14 @@ class Scene:
     async def async_brief(self, incident: Incident, house: House) -> Brief:
         tracks = tuple(await self.store.async_tracks(incident.id))
         case = Case(
-            camera_id=incident.camera_id, camera_name="Door", started_at=incident.started_at, tracks=tracks, house=house
+            camera_id=incident.camera_id,
+            camera_name="Door",
+            started_at=incident.started_at,
+            tracks=tracks,
+            house=house,
+            trigger=incident.trigger,
         )
-        return Brief(case, [])
+        return Brief(case, self.pictures)
 
     def incident_started(self, incident: Incident) -> None:
         self.told.append(("started", incident))
@@ -198,6 +205,27 @@ class Scene:
         )
         self.analyst.incident_started(incident)
         return incident
+
+    async def rings(self) -> Incident:
+        """Open an incident in which nobody is seen yet."""
+        now = self.clock.now()
+        seen = Case(
+            camera_id="door", camera_name="Door", started_at=now, tracks=(), house=self.house(), trigger="Doorbell"
+        )
+        incident = await self.store.async_start_incident(
+            "door", [], started_at=now, assessment=rules.assess(seen), trigger="Doorbell"
+        )
+        self.analyst.incident_started(incident)
+        return incident
+
+    async def comes(self, incident: Incident, number: int) -> Incident:
+        """Let somebody be seen in an incident that goes on."""
+        now = self.clock.now()
+        seen = track(track_id=number, first_seen_at=now, last_seen_at=now)
+        grown = replace(await self.now(incident), last_seen_at=now, labels=("person",), object_count=1)
+        grown = await self.store.async_save_incident(grown, [seen])
+        self.analyst.incident_updated(grown)
+        return grown
 
     async def ends(self, incident: Incident, **changes: Any) -> Incident:
         now = self.clock.now()
@@ -344,6 +372,65 @@ async def test_an_end_during_the_call_without_news_is_not_judged(scene: Scene) -
     await scene.passes(MINUTE)
     assert await scene.models_said(incident) == [60]
     assert await scene.waiting() == 0
+
+
+# --- nobody was seen yet ----------------------------------------------------------------------------------------------
+
+SCENE = KeyFrame(track_id=WHOLE_SCENE, captured_at=NIGHT, jpeg=b"a porch")
+
+
+async def test_scene_without_anybody_is_judged_by_its_picture_and_again_when_somebody_comes(scene: Scene) -> None:
+    scene.pictures = [SCENE]
+    incident = await scene.rings()
+    await scene.passes(4)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([-1], 0)
+    await scene.passes(20, step=1)
+    await scene.comes(incident, 7)
+    await scene.passes(4)
+    assert scene.analyzer.asked == [-1, 7]
+    await scene.comes(incident, 7)
+    await scene.passes(20, step=1)
+    await scene.ends(await scene.now(incident))
+    await scene.passes(20, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([-1, 7], 0)
+
+
+async def test_who_comes_while_the_empty_scene_is_judged_is_judged_after_it(scene: Scene) -> None:
+    scene.pictures = [SCENE]
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scene.analyzer.respond = lambda number: answer if number < 0 else 60
+    incident = await scene.rings()
+    await scene.passes(4)
+    await scene.comes(incident, 7)
+    await scene.settle()
+    await scene.answers(answer, 10)
+    await scene.passes(1)
+    assert await scene.models_said(incident) == [10, 60]
+
+
+@pytest.mark.parametrize("lacks", ["picture", "eyes"])
+async def test_what_cannot_be_judged_by_a_picture_waits_for_somebody(restart: Restart, lacks: str) -> None:
+    scene = await restart(replace(PLAIN, calls_per_hour=2, cooldown=600))
+    scene.pictures = [] if lacks == "picture" else [SCENE]
+    scene.analyzer.sees = lacks == "picture"
+    incident = await scene.rings()
+    await scene.passes(30, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([], 1)
+    await scene.comes(incident, 7)
+    await scene.passes(5, step=1)
+    assert scene.analyzer.asked == [7]  # neither the budget nor the cooldown was spent by waiting
+    assert await scene.models_said(incident) == [70]
+
+
+async def test_incident_in_which_nothing_was_ever_seen_says_so(scene: Scene) -> None:
+    incident = await scene.rings()
+    await scene.passes(10, step=1)
+    await scene.ends(incident)
+    await scene.passes(10, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([], 0)
+    left = await scene.now(incident)
+    assert left.analyzer == "rules"
+    assert str(left.reasoning).endswith("No model judged it: nothing was seen that it could judge by.")
 
 
 # --- order and pace ---------------------------------------------------------------------------------------------------

@@ -206,6 +206,10 @@ class Analyzer(Protocol):
     def name(self) -> str:
         """What `Assessment.analyzer` says."""
 
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at pictures now."""
+
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         """Judge an incident.
 

@@ -86,6 +86,12 @@ class AiTaskAnalyzer:
         """What `Assessment.analyzer` says."""
         return NAME
 
+    @property
+    def sees(self) -> bool:
+        """Whether the entity takes pictures now."""
+        able = capabilities_of(self._hass.states.get(self._entity_id))
+        return able is not None and able.images
+
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         """Judge an incident; pictures that are not stored, or that the entity does not take, are left out.
 

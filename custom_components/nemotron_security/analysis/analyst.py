@@ -35,6 +35,10 @@ GIVEN_UP_AT_ONCE: Final = 20
 """Incidents that waited too long; so many are left to the rules before others get their turn."""
 GIVE_UP_PAUSE: Final = 1.0
 """Seconds until the next of them."""
+LOOK_AGAIN: Final = 3.0
+"""Seconds after which it is looked again whether somebody came to an incident that was opened from outside."""
+NOTHING_SEEN: Final = "unseen"
+"""The problem of an incident of which there was nothing to see."""
 NO_TURN: Final = "its turn did not come in time"
 OUR_FAULT: Final = "fault"
 """The problem of an incident at which we failed ourselves."""
@@ -222,6 +226,11 @@ class Analyst:
         """Judge this incident soon."""
         self._take(incident, self._limits.opening_delay)
 
+    def incident_updated(self, incident: Incident) -> None:
+        """Judge this incident soon if it was opened from outside, and judged when nobody was there yet."""
+        if incident.trigger is not None and incident.object_count and incident.ended_at is None:
+            self._take(incident, self._limits.opening_delay)
+
     def incident_ended(self, incident: Incident) -> None:
         """Judge this incident again if it changed notably since, or for the first time."""
         self._take(incident, self._limits.ending_delay)
@@ -295,9 +304,9 @@ class Analyst:
             )
             if judgement is None:
                 return await self._async_next_in(cooling)
-            self._budget.note()
+            called_at = self._budget.note()
             self._camera_called_at[judgement.incident.camera_id] = now
-            self._begin(judgement, partial(self._async_judge, judgement, trial=trial))
+            self._begin(judgement, partial(self._async_judge, judgement, called_at, trial=trial))
         return wait
 
     def _hold_up(self) -> float:
@@ -364,11 +373,13 @@ class Analyst:
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
-    async def _async_judge(self, judgement: Judgement, *, trial: bool) -> None:
+    async def _async_judge(self, judgement: Judgement, called_at: float, *, trial: bool) -> None:
         """Ask, and store the answer. The call is a trial while the breaker is half open."""
         brief = await self._async_brief(judgement)
-        if not brief.case.tracks:
-            await self._async_drop(judgement.incident.id)
+        if not brief.case.tracks and not (brief.case.trigger and brief.pictures and self._analyzer.sees):
+            self._budget.take_back(called_at)
+            self._camera_called_at.pop(judgement.incident.camera_id, None)
+            await self._async_leave_unseen(judgement)
             return
         try:
             assessment = await self._analyzer.async_assess(brief.case, brief.pictures)
@@ -378,6 +389,15 @@ class Analyst:
         self._breaker.answered()
         self._tell_problem(None)
         await self._async_apply(judgement.incident, rules.raise_to_floor(assessment, brief.case))
+
+    async def _async_leave_unseen(self, judgement: Judgement) -> None:
+        """Wait for somebody to come while it goes on, for there is nothing to judge by yet."""
+        if judgement.incident.trigger is None:  # it was deleted meanwhile
+            await self._async_drop(judgement.incident.id)
+        elif judgement.incident.ended_at is None:
+            await self._async_postpone(judgement, LOOK_AGAIN)
+        else:
+            await self._async_give_up(judgement, NOTHING_SEEN)
 
     async def _async_brief(self, judgement: Judgement) -> Brief:
         incident, house, now = judgement.incident, judgement.house, self._house()
@@ -473,6 +493,7 @@ _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.TOO_LONG: "its context is too small for the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
     AnalysisProblem.BUSY: "its server was too busy",
+    NOTHING_SEEN: "nothing was seen that it could judge by",
     OUR_FAULT: "an error of this integration, which the log describes",
 }
 

@@ -69,7 +69,7 @@ class ChatServer:
         *,
         answer_time: Callable[[], float] = lambda: ANSWER_TIME,
         list_time: float = LIST_TIME,
-        on_call: Callable[[], None] = lambda: None,
+        on_call: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
 

@@ -63,7 +63,7 @@ class NemotronAnalyzer:
         *,
         on_pictures: Callable[[str | None], None] = lambda _: None,
         on_refused_schema: Callable[[], None] = lambda: None,
-        on_repeat: Callable[[], None] = lambda: None,
+        on_repeat: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -85,6 +85,11 @@ class NemotronAnalyzer:
     def name(self) -> str:
         """What `Assessment.analyzer` says."""
         return NAME
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model sees pictures now."""
+        return self._model.capabilities.images
 
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         """Judge an incident.

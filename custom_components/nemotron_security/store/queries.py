@@ -57,6 +57,8 @@ STEADY_TIME = 10.0
 LIVING = PERSONS | ANIMALS
 NOTABLE_SCORE_CHANGE = 10
 """Points of the rules' score that make an incident worth another judgement."""
+NOBODY = "0"
+"""How many took part, in the look of an incident in which nothing was seen."""
 
 _INCIDENT_ID = bindparam("incident_id", type_=Id)
 _INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
@@ -190,7 +192,10 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
 
 
 def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
-    """Let an incident wait for an analyzer. One that was judged waits again when it ended and is not as it was then."""
+    """Let an incident wait for an analyzer.
+
+    One that was judged waits again when it ended and is not as it was then, or when somebody came for the first time.
+    """
     incident = _existing(session, incident_id)
     judgement = session.get(JudgementRow, incident_id)
     if judgement is None:
@@ -425,11 +430,15 @@ def _judgement(judgement: JudgementRow, incident: IncidentRow) -> Judgement:
 
 
 def _judge_again(session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime) -> None:
-    """Let a judged incident wait until its end; if that was, once more when it changed notably, else no longer."""
+    """Let a judged incident wait until its end, or less if nobody was there and now is.
+
+    If it ended, it waits once more when it changed notably, else no longer.
+    """
     if incident.ended_at is not None and judgement.look == _look(incident):
         session.delete(judgement)
         return
-    judgement.due_at = None if incident.ended_at is None else due_at
+    somebody_came = judgement.look is not None and judgement.look[-2] == NOBODY and incident.object_count > 0
+    judgement.due_at = due_at if incident.ended_at is not None or somebody_came else None
     judgement.tries, judgement.problem = 0, None
 
 
