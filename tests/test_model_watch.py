@@ -222,6 +222,14 @@ async def test_server_that_fails_for_a_while(
     watch._issues.async_clear_all()
 
 
+async def test_server_that_has_another_model_now(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    server.offer = [{"id": "tiny-other-1b.gguf"}]
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {"model_gone"})
+    server.offer = [{"id": "nemotron:latest"}]
+    await async_until(lambda: shown(hass) == set())
+
+
 async def test_refused_key_is_asked_for_anew(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
     server.respond = lambda: web.Response(status=401)
     watch.async_start()

@@ -335,9 +335,9 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
                 if len(names) != 1:
                     return "model"
                 name = self._server[CONF_ANALYZER_MODEL] = names[0]
-            if names and name not in names:
+            if (model := find(offered, name)) is None:
                 return self._failed("model_not_found")
-            self._capabilities = await async_probe(server, find(offered, name))
+            self._capabilities = await async_probe(server, model)
         except AnalysisError as err:
             return self._failed(PROBE_ERRORS.get(err.kind, "not_compatible"))
         return "tried"

@@ -241,6 +241,53 @@ async def test_bad_answers(session: ClientSession, faulty: FaultyServer, respons
     assert (await failure(session, faulty)).kind is AnalysisProblem.BAD_ANSWER
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("content", [None, "", "absent"])
+async def test_answer_that_the_server_takes_for_thoughts(
+    session: ClientSession, faulty: FaultyServer, field: str, content: str | None
+) -> None:
+    message = {"role": "assistant", field: TEXT} | ({} if content == "absent" else {"content": content})
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert (await analyzer(session, faulty.url).async_assess(case(), ())).risk_score == 92
+    # Thoughts besides an answer, or that were cut off, are none.
+    message["content"] = "No."
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BAD_ANSWER
+    message["content"] = None
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "length"}]})
+    assert (await failure(session, faulty)).detail == "the answer was cut off"
+
+
+async def test_thoughts_that_were_cut_off_get_more_room_the_next_time(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    message = {"content": None, "reasoning_content": "Let me see"}
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "length"}]})
+    subject = analyzer(session, faulty.url)
+    for _ in range(2):
+        with pytest.raises(AnalysisError):
+            await subject.async_assess(case(), ())
+    assert [request["max_tokens"] for request in faulty.requests] == [2048, 8192]
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("tiny-other-1b.gguf", "tiny-other-1b.gguf"),
+        (" a\nb ", "a b"),
+        ("x" * 999, "x" * 200),
+        (None, "nvidia/nemotron"),
+        (7, "nvidia/nemotron"),
+        ("", "nvidia/nemotron"),
+    ],
+)
+async def test_verdict_names_the_model_that_answered(
+    session: ClientSession, faulty: FaultyServer, told: object, name: str
+) -> None:
+    choice = {"message": {"content": TEXT}, "finish_reason": "stop"}
+    faulty.respond = lambda: web.json_response({"model": told, "choices": [choice]})
+    assert (await analyzer(session, faulty.url).async_assess(case(), ())).model == name
+
+
 async def test_answer_that_is_cut_off(session: ClientSession, faulty: FaultyServer) -> None:
     faulty.respond = lambda: faulty.answer(TEXT[:60], finish_reason="length")
     error = await failure(session, faulty)

@@ -7,7 +7,7 @@ import pytest
 
 from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem, Capabilities
 from custom_components.nemotron_security.analysis.chat import ChatServer, OfferedModel
-from custom_components.nemotron_security.analysis.probe import async_offered, async_probe
+from custom_components.nemotron_security.analysis.probe import async_offered, async_probe, async_probe_offered, find
 
 from .faulty_server import FaultyServer, Response
 
@@ -156,6 +156,77 @@ async def test_offered_models(
 async def test_server_without_a_list(session: ClientSession, faulty: FaultyServer, status: int, text: str) -> None:
     faulty.respond = lambda: web.Response(status=status, text=text)
     assert await async_offered(server_at(session, faulty.url)) is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "name", "same"),
+    [
+        ("nemotron", "nemotron", True),
+        ("nemotron:latest", "nemotron", True),
+        ("nemotron", "nemotron:latest", True),
+        ("nemotron:12b", "nemotron", False),
+        ("/models/nemotron.gguf", "nemotron", True),
+        ("C:\\models\\nemotron.gguf", "nemotron", True),
+        ("nvidia/nemotron", "nemotron", True),
+        ("nvidia/nemotron", "elsewhere/nemotron", False),
+        ("tiny-other-1b.gguf", "nvidia/nemotron", False),
+        ("my-nemotron", "nemotron", False),
+    ],
+)
+def test_model_in_the_list_under_another_name(listed: str, name: str, *, same: bool) -> None:
+    offered = [OfferedModel("other", 1024), OfferedModel(listed, 4096)]
+    assert find(offered, name) == (OfferedModel(name, 4096) if same else None)
+
+
+@pytest.mark.parametrize("offered", [None, []])
+def test_model_of_a_server_without_a_list(offered: list[OfferedModel] | None) -> None:
+    assert find(offered, "nemotron") == OfferedModel("nemotron", None)
+
+
+async def test_server_that_answers_for_any_name_with_another_model(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    faulty.serve(schema=True, images=True)
+    faulty.offer = [{"id": "tiny-other-1b.gguf"}]
+    with pytest.raises(AnalysisError) as error:
+        await async_probe_offered(server_at(session, faulty.url), "nvidia/nemotron")
+    assert (error.value.kind, error.value.detail) == (AnalysisProblem.MODEL_NOT_FOUND, "offered: tiny-other-1b.gguf")
+    assert faulty.requests == []
+
+
+async def test_answers_that_the_server_takes_for_thoughts(session: ClientSession, faulty: FaultyServer) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+
+    def respond() -> web.Response:
+        answer = able()
+        assert isinstance(answer, web.Response)
+        choice = json.loads(answer.text or "")["choices"][0]
+        message = {"content": None, "reasoning_content": choice["message"]["content"]}
+        return web.json_response({"choices": [choice | {"message": message}]})
+
+    faulty.respond = respond
+    assert await probe(session, faulty) == Capabilities(schema=True, images=True, context_length=8192)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", None])
+async def test_model_that_thinks_longer_than_an_answer_may_be_is_given_more_room(
+    session: ClientSession, faulty: FaultyServer, field: str | None
+) -> None:
+    faulty.serve(schema=True, images=True)
+    able = faulty.respond
+
+    def respond() -> Response:
+        if faulty.requests[-1]["max_tokens"] >= 4096:
+            return able()
+        thoughts = {"content": "<think>Hm" if field is None else None} | ({field: "Hm"} if field else {})
+        return web.json_response({"choices": [{"message": thoughts, "finish_reason": "length"}]})
+
+    faulty.respond = respond
+    assert await probe(session, faulty, OfferedModel("nemotron", 32_768)) == Capabilities(
+        schema=True, images=True, context_length=32_768
+    )
+    assert [request["max_tokens"] for request in faulty.requests] == [2048, 8192, 8192]
 
 
 async def test_list_that_is_refused(session: ClientSession, faulty: FaultyServer) -> None:

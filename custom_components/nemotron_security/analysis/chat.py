@@ -16,7 +16,7 @@ from homeassistant.helpers.json import json_bytes
 from . import AnalysisError, AnalysisProblem, Capabilities
 from .refusals import hidden_refusal, refusal
 from .schema import in_words
-from .window import Window, answer_tokens
+from .window import Window
 
 ANSWER_TIME: Final = 120.0
 """Seconds that a model may take, unless the user chose others."""
@@ -27,6 +27,8 @@ LARGEST_ANSWER: Final = 128 * 1024
 """Bytes; more is no answer to what we ask, and the event loop waits while it is read."""
 LARGEST_LIST: Final = 1024 * 1024
 """Bytes of a list of models, which is asked for in the set-up: some offer hundreds."""
+NAME_LENGTH: Final = 200
+"""Characters of a model's name."""
 LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
 type Message = dict[str, Any]
@@ -56,6 +58,10 @@ class Completion:
     """Whether the model came to its end, or to the bound of its answer."""
     prompt_tokens: int | None = None
     """How many tokens the question had, if the server tells."""
+    model: str | None = None
+    """Who answered, by the server's own word."""
+    thought: bool = False
+    """Whether the model thought aloud before, as far as that shows."""
 
 
 class ChatServer:
@@ -176,8 +182,15 @@ class ChatModel:
         Raises:
             AnalysisError: no answer could be had.
         """
-        most = answer_tokens(self.window.context_length)
-        return await self._server.async_complete(lambda: self._request(messages(), schema, most))
+        most = self.window.answer_tokens
+        answer = await self._server.async_complete(lambda: self._request(messages(), schema, most))
+        if answer.finished:
+            return answer
+        if answer.thought:
+            self.window.thinks = True
+        if not answer.text:
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off")
+        return answer
 
     def _request(self, messages: list[Message], schema: Mapping[str, Any] | None, most: int) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -262,11 +275,29 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
     """Return the text of the first choice."""
     try:
         choice = answer["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
+        message, reason = choice["message"], choice.get("finish_reason")
+        text, thoughts = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
         usage = answer.get("usage")
     except KeyError, IndexError, TypeError, AttributeError:
         raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no choice") from None
-    if isinstance(text, str):
-        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return Completion(text, reason != "length", counted if type(counted) is int and counted > 0 else None)
-    raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off" if reason == "length" else "no text")
+    finished, thoughts = reason != "length", thoughts if isinstance(thoughts, str) else ""
+    if text is None or text == "":
+        # Some servers' parsers of thoughts take an answer that was held to a schema for one.
+        text, thoughts = (thoughts, "") if finished else ("", thoughts)
+    if not isinstance(text, str):
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no text")
+    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return Completion(
+        text,
+        finished,
+        prompt_tokens=counted if type(counted) is int and counted > 0 else None,
+        model=_name(answer.get("model")),
+        thought=bool(thoughts) or "<think>" in text or "</think>" in text,
+    )
+
+
+def _name(told: object) -> str | None:
+    """Return the name that a server tells, as one line."""
+    if not isinstance(told, str):
+        return None
+    return " ".join(told.encode(errors="replace").decode().split())[:NAME_LENGTH] or None

@@ -184,7 +184,10 @@ class NemotronAnalyzer:
         self._model.window.answered(asked.question.size, answer.prompt_tokens)
         try:
             return read_answer(
-                answer.text, analyzer=NAME, model=self._model.name, pictures=len(asked.question.pictures)
+                answer.text,
+                analyzer=NAME,
+                model=answer.model or self._model.name,
+                pictures=len(asked.question.pictures),
             )
         except AnalysisError as err:
             if answer.finished:

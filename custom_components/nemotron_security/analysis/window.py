@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 from . import TooLongError
 
 ANSWER_TOKENS: Final = 2048
+THINKING_TOKENS: Final = 8192
+"""Of an answer with thoughts before it, once one was cut off."""
 LEAST_ANSWER: Final = 512
 """Tokens; an answer without thoughts takes about 400."""
 BYTES_PER_TOKEN: Final = 3.0
@@ -55,11 +57,10 @@ def picture_tokens(width: int, height: int) -> int:
     return max(tiled, math.ceil(width / TOKEN_SIDE) * math.ceil(height / TOKEN_SIDE))
 
 
-def answer_tokens(context_length: int | None) -> int:
+def answer_tokens(context_length: int | None, *, thinks: bool = False) -> int:
     """Return how many tokens an answer may have: of a small context, a quarter is kept for it."""
-    if context_length is None:
-        return ANSWER_TOKENS
-    return min(ANSWER_TOKENS, max(LEAST_ANSWER, context_length // 4))
+    most = THINKING_TOKENS if thinks else ANSWER_TOKENS
+    return most if context_length is None else min(most, max(LEAST_ANSWER, context_length // 4))
 
 
 class Show(NamedTuple):
@@ -89,6 +90,8 @@ class Window:
         """Tokens for each that was estimated. The text's never falls."""
         self._measured = False
         """Whether the pictures' comes from the server: then it is the most that was seen, and does not fall either."""
+        self.thinks = False
+        """Whether an answer was cut off for its thoughts."""
         self.show = ALL
         self._limited_for = 0
 
@@ -107,7 +110,12 @@ class Window:
         """Tokens that a question may have; infinity when nothing is known."""
         if (length := self.context_length) is None:
             return self._most
-        return min(self._most, length - answer_tokens(length))
+        return min(self._most, length - self.answer_tokens)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that an answer may have."""
+        return answer_tokens(self.context_length, thinks=self.thinks)
 
     def tokens(self, size: Size) -> float:
         """Return how many tokens a question takes."""
