@@ -323,7 +323,11 @@ async def test_ai_task_entity(hass: HomeAssistant, *, images: bool) -> None:
     assert shown_capabilities(result) == {"schema": True, "images": images}
     assert result["description_placeholders"]["model"] == "ai_task.judge"
     result = await no_detector(hass, await answer(hass, result))
-    assert result["data"] == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    assert result["data"] == {
+        "analyzer": "ai_task",
+        "ai_task_entity": "ai_task.judge",
+        "capabilities": {"schema": True, "images": images, "context_length": None},
+    }
 
 
 async def test_our_own_ai_task_entity_is_refused(hass: HomeAssistant) -> None:
@@ -348,7 +352,11 @@ async def test_reconfigure_to_an_ai_task_entity(hass: HomeAssistant) -> None:
     entry = nemotron_entry(hass)
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
     await answer(hass, await answer(hass, result, ai_task_entity="ai_task.judge"))
-    assert entry.data == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    assert entry.data == {
+        "analyzer": "ai_task",
+        "ai_task_entity": "ai_task.judge",
+        "capabilities": {"schema": True, "images": True, "context_length": None},
+    }
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
     assert suggested(result, "ai_task_entity") == "ai_task.judge"
 

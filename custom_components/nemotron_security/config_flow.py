@@ -263,7 +263,11 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
                 # It appeared after the form did: another window may have set up a model meanwhile.
                 problem = "own_ai_task"
             elif capabilities := capabilities_of(self.hass.states.get(entity_id)):
-                self._settings = {CONF_ANALYZER: ANALYZER_AI_TASK, CONF_AI_TASK_ENTITY: entity_id}
+                self._settings = {
+                    CONF_ANALYZER: ANALYZER_AI_TASK,
+                    CONF_AI_TASK_ENTITY: entity_id,
+                    CONF_CAPABILITIES: capabilities.as_data(),
+                }
                 return self._show_capabilities(entity_id, capabilities)
             self._form, self._typed, self._errors = "ai_task", user_input, {CONF_AI_TASK_ENTITY: problem}
         return self._show_tried("ai_task", ai_task_schema(registry.entities.values()), self._present_server)

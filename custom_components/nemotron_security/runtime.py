@@ -59,6 +59,7 @@ from .model_watch import ModelWatch, answer_time
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
 from .store import Store
+from .task_watch import TaskWatch
 from .vision.messages import (
     CameraState,
     DetectorConfig,
@@ -200,6 +201,8 @@ class Runtime:
         )
         if self.model_watch is not None:
             self.model_watch.async_start()
+        elif self._entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
+            self._entry.async_on_unload(TaskWatch(self._hass, self._entry, self.issues).async_start())
         self._load_detector()
         self._entry.async_on_unload(
             self.health.async_add_listener(lambda: self.announcer.pipeline_figures(self.health.data))

@@ -176,3 +176,28 @@ async def test_entity_that_is_gone_is_a_repair_issue(
     assert issue is not None
     assert issue.translation_key == "model_task_gone"
     assert issue.translation_placeholders == {"model": "ai_task.gone"}
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_entity_that_no_longer_takes_pictures_is_a_repair_issue(
+    hass: HomeAssistant, judge: Judge, silent_worker: None, issue_registry: ir.IssueRegistry, *, before: bool
+) -> None:
+    remembered = {"schema": True, "images": before, "context_length": None}
+    data = {"analyzer": "ai_task", "ai_task_entity": ENTITY, "capabilities": remembered}
+
+    async def says(features: Feature, *, available: bool = True) -> str | None:
+        judge._attr_supported_features, judge._attr_available = features, available
+        judge.async_write_ha_state()
+        await hass.async_block_till_done()
+        issue = issue_registry.async_get_issue(DOMAIN, "analyzer_images")
+        return issue.translation_key if issue else None
+
+    await says(Feature.GENERATE_DATA)
+    subject = await async_set_up(hass, make_entry(ABSENT_FILE, data=data))
+    issue = issue_registry.async_get_issue(DOMAIN, "analyzer_images")
+    assert (issue is not None) is before  # at the start
+    assert await says(Feature.GENERATE_DATA | Feature.SUPPORT_ATTACHMENTS) is None
+    assert await says(Feature.GENERATE_DATA, available=False) is None  # it says nothing of itself now
+    assert await says(Feature.GENERATE_DATA) == ("model_images_lost" if before else None)
+    await hass.config_entries.async_unload(subject.entry_id)
+    assert issue_registry.async_get_issue(DOMAIN, "analyzer_images") is None
