@@ -6,6 +6,7 @@ from datetime import timedelta
 from homeassistant.core import HomeAssistant
 import pytest
 
+from custom_components.nemotron_security.analysis import AnalysisError, AnalysisProblem
 from custom_components.nemotron_security.analysis.analyst import AnalystLimits
 
 from .analysis.faulty_server import ABLE, FaultyServer, running
@@ -19,6 +20,25 @@ async def server(socket_enabled: None) -> AsyncIterator[FaultyServer]:
     async with running(FaultyServer()) as server:
         server.serve(schema=True, images=True)
         yield server
+
+
+async def test_how_long_an_answer_may_take_is_the_users_to_choose(
+    hass: HomeAssistant, silent_worker: None, server: FaultyServer
+) -> None:
+    data = {"analyzer": "nemotron", "url": server.url, "model": "nemotron", "capabilities": ABLE.as_data()}
+    entry = await async_set_up(hass, make_entry(data=data))
+    assert entry.runtime_data.model_watch is not None
+    model, respond = entry.runtime_data.model_watch.model, server.respond
+    server.respond = server.hang
+    hass.config_entries.async_update_entry(entry, options={"answer_time": 0.1})
+    await hass.async_block_till_done()
+    with pytest.raises(AnalysisError) as error:
+        await model.async_ask(lambda: [{"role": "user", "content": "Hello"}])
+    assert error.value.kind is AnalysisProblem.NO_ANSWER
+    hass.config_entries.async_update_entry(entry, options={"answer_time": 30.0})
+    await hass.async_block_till_done()
+    server.respond = respond
+    assert (await model.async_ask(lambda: [{"role": "user", "content": "Hello"}])).text == "Hello there."
 
 
 async def test_options_reach_the_analyst_at_the_start_and_live(

@@ -186,7 +186,10 @@ async def test_server_without_a_list_asks_for_the_models_name(hass: HomeAssistan
     ("status", "error"),
     [
         (HTTPStatus.UNAUTHORIZED, {"api_key": "invalid_auth"}),
-        (HTTPStatus.BAD_GATEWAY, {"base": "server_error"}),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, {"base": "server_error"}),
+        (HTTPStatus.BAD_GATEWAY, {"base": "server_busy"}),
+        (HTTPStatus.TOO_MANY_REQUESTS, {"base": "server_busy"}),
+        (HTTPStatus.PAYMENT_REQUIRED, {"base": "no_credit"}),
         (HTTPStatus.NOT_FOUND, {"model": "model_not_found"}),
         (HTTPStatus.BAD_REQUEST, {"base": "not_compatible"}),
     ],
@@ -339,7 +342,11 @@ async def test_ai_task_entity(hass: HomeAssistant, *, images: bool) -> None:
     assert shown_capabilities(result) == {"schema": True, "images": images}
     assert result["description_placeholders"]["model"] == "ai_task.judge"
     result = await no_detector(hass, await answer(hass, result))
-    assert result["data"] == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    assert result["data"] == {
+        "analyzer": "ai_task",
+        "ai_task_entity": "ai_task.judge",
+        "capabilities": {"schema": True, "images": images, "context_length": None},
+    }
 
 
 async def test_our_own_ai_task_entity_is_refused(hass: HomeAssistant) -> None:
@@ -364,7 +371,11 @@ async def test_reconfigure_to_an_ai_task_entity(hass: HomeAssistant) -> None:
     entry = nemotron_entry(hass)
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
     await answer(hass, await answer(hass, result, ai_task_entity="ai_task.judge"))
-    assert entry.data == {"analyzer": "ai_task", "ai_task_entity": "ai_task.judge"}
+    assert entry.data == {
+        "analyzer": "ai_task",
+        "ai_task_entity": "ai_task.judge",
+        "capabilities": {"schema": True, "images": True, "context_length": None},
+    }
     result = await answer(hass, await entry.start_reconfigure_flow(hass), analyzer="ai_task")
     assert suggested(result, "ai_task_entity") == "ai_task.judge"
 
@@ -427,14 +438,28 @@ async def test_options_of_what_and_how_often_a_model_is_asked(hass: HomeAssistan
     await fill(hass, await page(hass, entry, "judging"), topics=["alarm"], key_frames=2, limits={})
     assert entry.options["topics"] == ["alarm"]
     assert entry.options["key_frames"] == 2
-    usual = {"opening_delay": 3, "concurrency": 1, "cooldown": 5, "calls_per_hour": 120, "news_for": 5}
+    usual = {
+        "opening_delay": 3,
+        "concurrency": 1,
+        "cooldown": 5,
+        "calls_per_hour": 120,
+        "answer_time": 120,
+        "news_for": 5,
+    }
     assert usual.items() <= entry.options.items()
     result = await page(hass, entry, "judging")
     assert suggested(result, "topics") == ["alarm"]
     with pytest.raises(InvalidData) as refused:
         await fill(hass, result, limits={"concurrency": 9})
     assert refused.value.path == ["limits", "concurrency"]
-    chosen = {"opening_delay": 0, "concurrency": 8, "cooldown": 0, "calls_per_hour": 1, "news_for": 60}
+    chosen = {
+        "opening_delay": 0,
+        "concurrency": 8,
+        "cooldown": 0,
+        "calls_per_hour": 1,
+        "answer_time": 600,
+        "news_for": 60,
+    }
     await fill(hass, result, limits=chosen)
     assert chosen.items() <= entry.options.items()
     assert "limits" not in entry.options

@@ -38,7 +38,18 @@ LAYERS: tuple[set[str], ...] = (
     | {"detector_draft", "detector_flow", "detector_forms", "model_flow"}
     | PLATFORMS,
     {"http_api", "reviews", "services", "websocket_api", "zone_editor"},
-    {"entity", "coordinator", "runtime", "announcer", "feeds", "health", "issues", "lasting", "model_watch"}
+    {
+        "entity",
+        "coordinator",
+        "runtime",
+        "announcer",
+        "feeds",
+        "health",
+        "issues",
+        "lasting",
+        "model_watch",
+        "task_watch",
+    }
     | {"environments", "gpu_entities", "gpus", "outside", "zone_entities"},
     {"broadcasters", "payloads", "permissions"},
     {"incidents", "incident_jobs", "analysis"},

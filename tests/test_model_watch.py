@@ -1,5 +1,6 @@
 """Tests of the watch over the model: what it can do now is what counts, and what it lost is said."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,7 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.nemotron_security import model_watch
-from custom_components.nemotron_security.analysis import Capabilities
+from custom_components.nemotron_security.analysis import AnalysisProblem, Capabilities
 from custom_components.nemotron_security.analysis.budget import Budget
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.issues import PATIENCE, Issues
@@ -66,7 +67,13 @@ async def test_what_is_lost_is_said_and_no_longer_used_until_it_is_back(
     assert not watch.model.capabilities.schema
     issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
     assert issue is not None
-    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
+    assert issue.translation_placeholders == {
+        "model": "nemotron",
+        "server": "127.0.0.1",
+        "seconds": "120",
+        "length": "8192",
+        "detail": "-",
+    }
     server.serve(schema=True, images=True)
     watch.async_doubt()
     await async_until(lambda: shown(hass) == set())
@@ -107,7 +114,13 @@ async def test_smaller_context_is_said(hass: HomeAssistant, server: FaultyServer
     await async_until(lambda: shown(hass) == {"model_context_lost"})
     issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_context")
     assert issue is not None
-    assert issue.translation_placeholders == {"model": "nemotron", "server": "127.0.0.1", "length": "8192"}
+    assert issue.translation_placeholders == {
+        "model": "nemotron",
+        "server": "127.0.0.1",
+        "seconds": "120",
+        "length": "8192",
+        "detail": "-",
+    }
 
 
 async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
@@ -116,6 +129,20 @@ async def test_what_it_never_could_is_no_loss(hass: HomeAssistant, server: Fault
     watch.async_start()
     await async_until(lambda: not watch.model.capabilities.images)
     assert shown(hass) == set()
+
+
+async def test_pictures_of_incidents_that_are_refused_are_said_though_that_of_the_trial_was_read(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    watch.async_start()
+    watch.async_handle_pictures("At most 1 image(s)")
+    await async_until(lambda: shown(hass) == {"model_images_refused"})
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, "analyzer_images")
+    assert issue is not None
+    assert issue.translation_placeholders is not None
+    assert issue.translation_placeholders["detail"] == "At most 1 image(s)"
+    watch.async_handle_pictures(None)
+    await async_until(lambda: shown(hass) == set())
 
 
 async def test_nothing_is_tried_until_there_is_a_doubt(
@@ -128,7 +155,9 @@ async def test_nothing_is_tried_until_there_is_a_doubt(
     await async_until(lambda: len(server.requests) == 2 * asked)
 
 
-@pytest.mark.parametrize(("status", "problem"), [(404, "model_gone"), (400, "model_incompatible")])
+@pytest.mark.parametrize(
+    ("status", "problem"), [(404, "model_gone"), (402, "model_no_credit"), (400, "model_incompatible")]
+)
 async def test_model_that_is_gone(
     hass: HomeAssistant, server: FaultyServer, watch: ModelWatch, status: int, problem: str
 ) -> None:
@@ -144,6 +173,38 @@ async def test_model_that_is_gone(
     await async_until(lambda: watch.async_doubt() or shown(hass) == set())
 
 
+async def test_answers_that_do_not_come_in_time_are_said_though_the_trial_passes(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    watch.async_start()
+    watch.async_handle_problem(AnalysisProblem.NO_ANSWER)
+    asked = len(server.requests)
+    await async_until(lambda: len(server.requests) > asked + 4)
+    assert shown(hass) == set()  # one incident may be to blame
+    async_fire_time_changed(hass, dt_util.utcnow() + PATIENCE + timedelta(seconds=1))
+    await hass.async_block_till_done()
+    assert shown(hass) == {"model_slow"}
+    watch.async_handle_problem(None)
+    await async_until(lambda: shown(hass) == set())
+
+
+async def test_busy_server_is_not_taken_for_a_blind_one_nor_tried_before_it_wants_to(
+    hass: HomeAssistant, server: FaultyServer, watch: ModelWatch
+) -> None:
+    able = server.respond
+    server.respond = lambda: (
+        web.Response(status=503, headers={"Retry-After": "60"}) if "image_url" in str(server.requests[-1]) else able()
+    )
+    watch.async_start()
+    await async_until(lambda: watch._wish)
+    asked = len(server.requests)
+    await asyncio.sleep(0.2)  # several of the test's pauses
+    assert len(server.requests) == asked
+    assert watch.model.capabilities == ABLE
+    assert shown(hass) == set()
+    watch._issues.async_clear_all()
+
+
 @pytest.mark.parametrize("status", [500, 429])
 async def test_server_that_fails_for_a_while(
     hass: HomeAssistant, server: FaultyServer, watch: ModelWatch, status: int
@@ -153,11 +214,20 @@ async def test_server_that_fails_for_a_while(
     await async_until(lambda: len(server.requests) >= 6)
     assert watch.model.capabilities == ABLE
     assert shown(hass) == set()
+    await watch.async_stop()  # else the time that passes is also that of a question under way
     async_fire_time_changed(hass, dt_util.utcnow() + PATIENCE + timedelta(seconds=1))
     await hass.async_block_till_done()
     # One that is asked too often is there.
     assert shown(hass) == ({"model_unreachable"} if status == 500 else set())
     watch._issues.async_clear_all()
+
+
+async def test_server_that_has_another_model_now(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:
+    server.offer = [{"id": "tiny-other-1b.gguf"}]
+    watch.async_start()
+    await async_until(lambda: shown(hass) == {"model_gone"})
+    server.offer = [{"id": "nemotron:latest"}]
+    await async_until(lambda: shown(hass) == set())
 
 
 async def test_refused_key_is_asked_for_anew(hass: HomeAssistant, server: FaultyServer, watch: ModelWatch) -> None:

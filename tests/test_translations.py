@@ -143,6 +143,7 @@ def test_issues() -> None:
             allowed |= {"model", "server"}
             allowed -= {"detail"} if key.endswith("_lost") else set()
             allowed |= {"length"} if key == ModelProblem.CONTEXT_LOST else set()
+            allowed = {"model", "server", "seconds"} if key == ModelProblem.SLOW else allowed
             allowed = {"model"} if key == ModelProblem.TASK_GONE else allowed
         elif key in set(GpuProblem):
             allowed |= {"source"}

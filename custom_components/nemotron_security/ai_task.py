@@ -28,13 +28,17 @@ _EVALUATE: Final = getattr(ai_task.AITaskEntityFeature, "EVALUATE", None)
 _TYPES: Final[Any] = ai_task
 FAILURES: Final = {
     AnalysisProblem.UNREACHABLE: "task_unreachable",
+    AnalysisProblem.NO_ANSWER: "task_no_answer",
     AnalysisProblem.UNAUTHORIZED: "task_unauthorized",
+    AnalysisProblem.NO_CREDIT: "task_no_credit",
+    AnalysisProblem.INCOMPATIBLE: "task_bad_request",
     AnalysisProblem.MODEL_NOT_FOUND: "task_model_not_found",
     AnalysisProblem.RATE_LIMITED: "task_rate_limited",
     AnalysisProblem.BAD_ANSWER: "task_bad_answer",
     AnalysisProblem.BAD_REQUEST: "task_bad_request",
     AnalysisProblem.TOO_LONG: "task_too_long",
     AnalysisProblem.SERVER_ERROR: "task_server_error",
+    AnalysisProblem.BUSY: "task_busy",
 }
 """What a task says that the model gave no answer to."""
 

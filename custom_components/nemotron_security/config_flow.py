@@ -40,7 +40,7 @@ import probatio as vol
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
 from .analysis.ai_task import capabilities_of
 from .analysis.analyst import AnalystLimits
-from .analysis.chat import OfferedModel
+from .analysis.chat import ANSWER_TIME, OfferedModel
 from .analysis.context import CALENDAR_DOMAIN
 from .analysis.keyframes import MOST_KEY_FRAMES
 from .analysis.probe import async_offered, async_probe, find
@@ -56,6 +56,7 @@ from .const import (
     CONF_ANALYZER_KEY,
     CONF_ANALYZER_MODEL,
     CONF_ANALYZER_URL,
+    CONF_ANSWER_TIME,
     CONF_CALENDARS,
     CONF_CALLS_PER_HOUR,
     CONF_CAPABILITIES,
@@ -107,10 +108,13 @@ SECTION_LIMITS = "limits"
 
 PROBE_ERRORS = {
     AnalysisProblem.UNREACHABLE: "cannot_connect",
+    AnalysisProblem.NO_ANSWER: "no_answer",
     AnalysisProblem.UNAUTHORIZED: "invalid_auth",
     AnalysisProblem.MODEL_NOT_FOUND: "model_not_found",
     AnalysisProblem.SERVER_ERROR: "server_error",
-    AnalysisProblem.RATE_LIMITED: "server_error",
+    AnalysisProblem.NO_CREDIT: "no_credit",
+    AnalysisProblem.RATE_LIMITED: "server_busy",
+    AnalysisProblem.BUSY: "server_busy",
 }
 """What else a server may say means that it is none of the kind we talk to."""
 ERROR_FIELDS = {"invalid_auth": CONF_ANALYZER_KEY, "model_not_found": CONF_ANALYZER_MODEL}
@@ -151,6 +155,7 @@ LIMITS_SCHEMA = vol.Schema(
         vol.Required(CONF_CALLS_PER_HOUR, default=DEFAULT_LIMITS.calls_per_hour): NumberSelector(
             NumberSelectorConfig(min=1, max=3600, step=1, mode=NumberSelectorMode.BOX)
         ),
+        vol.Required(CONF_ANSWER_TIME, default=int(ANSWER_TIME)): seconds(20, 1800),
         vol.Required(CONF_NEWS_FOR, default=DEFAULT_LIMITS.news_for // timedelta(minutes=1)): number(
             1, 1440, UnitOfTime.MINUTES
         ),
@@ -273,7 +278,11 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
                 # It appeared after the form did: another window may have set up a model meanwhile.
                 problem = "own_ai_task"
             elif capabilities := capabilities_of(self.hass.states.get(entity_id)):
-                self._settings = {CONF_ANALYZER: ANALYZER_AI_TASK, CONF_AI_TASK_ENTITY: entity_id}
+                self._settings = {
+                    CONF_ANALYZER: ANALYZER_AI_TASK,
+                    CONF_AI_TASK_ENTITY: entity_id,
+                    CONF_CAPABILITIES: capabilities.as_data(),
+                }
                 return self._show_capabilities(entity_id, capabilities)
             self._form, self._typed, self._errors = "ai_task", user_input, {CONF_AI_TASK_ENTITY: problem}
         return self._show_tried("ai_task", ai_task_schema(registry.entities.values()), self._present_server)
@@ -335,7 +344,7 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
         """Try the server, then the model; returns the step that follows."""
         if problem := url_problem(self._server[CONF_ANALYZER_URL], SERVER_SCHEMES):
             return self._failed("invalid_server_url" if problem == "invalid_scheme" else problem, CONF_ANALYZER_URL)
-        server = chat_server(self.hass, self._server)
+        server = chat_server(self.hass, self._server, self._present_entry)
         try:
             self._offered = offered = await async_offered(server)
             if offered == []:
@@ -345,9 +354,9 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
                 if len(names) != 1:
                     return "model"
                 name = self._server[CONF_ANALYZER_MODEL] = names[0]
-            if names and name not in names:
+            if (model := find(offered, name)) is None:
                 return self._failed("model_not_found")
-            self._capabilities = await async_probe(server, find(offered, name))
+            self._capabilities = await async_probe(server, model)
         except AnalysisError as err:
             return self._failed(PROBE_ERRORS.get(err.kind, "not_compatible"))
         return "tried"
@@ -378,6 +387,12 @@ class NemotronSecurityConfigFlow(DetectorFlow, ConfigFlow, domain=DOMAIN):
     async def async_step_capabilities(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Save the model whose capabilities were shown."""
         return await self._async_finish(self._settings)
+
+    @property
+    def _present_entry(self) -> ConfigEntry | None:
+        if self.source == SOURCE_REAUTH:
+            return self._get_reauth_entry()
+        return self._get_reconfigure_entry() if self.source == SOURCE_RECONFIGURE else None
 
     @property
     def _present_server(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ TRANSIENT = frozenset(
         Problem.DETECTOR_NOT_READY,
         Problem.DETECTOR_BAD_ANSWER,
         ModelProblem.UNREACHABLE,
+        ModelProblem.SLOW,
         GpuProblem.NO_DRIVER,
         GpuProblem.HUNG,
         GpuProblem.UNREACHABLE,

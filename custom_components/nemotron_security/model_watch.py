@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 from enum import Enum, auto
+from functools import partial
 import logging
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -13,10 +14,11 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .analysis import AnalysisError, AnalysisProblem, Capabilities
+from .analysis.breaker import LONGEST_WISH
 from .analysis.budget import Budget
-from .analysis.chat import ChatModel, ChatServer
+from .analysis.chat import ANSWER_TIME, ChatModel, ChatServer
 from .analysis.probe import ModelProblem, async_probe_offered
-from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_MODEL, CONF_ANALYZER_URL, CONF_CAPABILITIES
+from .const import CONF_ANALYZER_KEY, CONF_ANALYZER_MODEL, CONF_ANALYZER_URL, CONF_ANSWER_TIME, CONF_CAPABILITIES
 from .issues import Issues
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ ISSUE_CONTEXT: Final = "analyzer_context"
 # A refused key and too many questions have their own ways to be said.
 _PROBLEMS: Final = {
     AnalysisProblem.UNREACHABLE: ModelProblem.UNREACHABLE,
+    AnalysisProblem.NO_ANSWER: ModelProblem.SLOW,
+    AnalysisProblem.NO_CREDIT: ModelProblem.NO_CREDIT,
     AnalysisProblem.SERVER_ERROR: ModelProblem.UNREACHABLE,
+    AnalysisProblem.BUSY: ModelProblem.UNREACHABLE,
     AnalysisProblem.MODEL_NOT_FOUND: ModelProblem.GONE,
     AnalysisProblem.BAD_REQUEST: ModelProblem.INCOMPATIBLE,
     AnalysisProblem.TOO_LONG: ModelProblem.INCOMPATIBLE,
@@ -45,10 +50,33 @@ _PROBLEMS: Final = {
 }
 
 
-def chat_server(hass: HomeAssistant, data: Mapping[str, Any], on_call: Callable[[], None] = lambda: None) -> ChatServer:
-    """Return the server that settings name; `on_call` is told before each question to it."""
-    session = async_get_clientsession(hass)
-    return ChatServer(session, data[CONF_ANALYZER_URL], data.get(CONF_ANALYZER_KEY), on_call=on_call)
+def answer_time(entry: ConfigEntry) -> float:
+    """Return how many seconds a model may take as the options are now."""
+    return float(entry.options.get(CONF_ANSWER_TIME, ANSWER_TIME))
+
+
+def chat_server(
+    hass: HomeAssistant,
+    data: Mapping[str, Any],
+    entry: ConfigEntry | None = None,
+    *,
+    on_call: Callable[[], object] = lambda: None,
+) -> ChatServer:
+    """Return the server that settings name.
+
+    Args:
+        hass: Home Assistant.
+        data: the settings.
+        entry: whose options say how long an answer may take, once there is one.
+        on_call: is told before each question to it.
+    """
+    return ChatServer(
+        async_get_clientsession(hass),
+        data[CONF_ANALYZER_URL],
+        data.get(CONF_ANALYZER_KEY),
+        answer_time=partial(answer_time, entry) if entry else lambda: ANSWER_TIME,
+        on_call=on_call,
+    )
 
 
 class _Trial(Enum):
@@ -57,7 +85,7 @@ class _Trial(Enum):
     FAILED = auto()
     """It did not answer."""
     LESS = auto()
-    """It can do less than when it was set up."""
+    """It can do less than when it was set up, or too slowly."""
     DONE = auto()
     """There is nothing to try for until somebody asks."""
 
@@ -74,10 +102,14 @@ class ModelWatch:
         self._entry = entry
         self._issues = issues
         self._remembered = Capabilities.from_data(entry.data.get(CONF_CAPABILITIES))
-        self._server = chat_server(hass, entry.data, budget.note)
-        self.model = ChatModel(chat_server(hass, entry.data), entry.data[CONF_ANALYZER_MODEL], self._remembered)
+        self._server = chat_server(hass, entry.data, entry, on_call=budget.note)
+        self.model = ChatModel(chat_server(hass, entry.data, entry), entry.data[CONF_ANALYZER_MODEL], self._remembered)
         """Who asks it, counts that."""
         self.budget = budget
+        self._problem: AnalysisProblem | None = None
+        self._refusal: str | None = None
+        self._wish = 0.0
+        """Seconds that the server asked to be left alone when it was tried last."""
         self._asked = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -97,8 +129,21 @@ class ModelWatch:
             await task
 
     @callback
+    def async_handle_problem(self, problem: AnalysisProblem | None) -> None:
+        """Try the model soon: it began to fail at incidents, or (null) works again."""
+        self._problem = problem
+        self.async_doubt()
+
+    @callback
+    def async_handle_pictures(self, refusal: str | None) -> None:
+        """Try the model soon: its server refuses pictures of incidents with these words, or (null) takes them again."""
+        if refusal != self._refusal:
+            self._refusal = refusal
+            self.async_doubt()
+
+    @callback
     def async_doubt(self) -> None:
-        """Try the model soon: it fails, works again, or took a question only without its pictures."""
+        """Try the model soon."""
         self._asked.set()
 
     @callback
@@ -112,7 +157,7 @@ class ModelWatch:
         while True:
             self._asked.clear()
             if (trial := await self._async_try()) is _Trial.FAILED:
-                await asyncio.sleep(pause)
+                await asyncio.sleep(max(pause, self._wish))
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
@@ -128,6 +173,7 @@ class ModelWatch:
             capabilities = await async_probe_offered(self._server, self.model.name)
         except AnalysisError as err:
             _LOGGER.debug("The model could not be tried: %s", err)
+            self._wish = min(err.retry_after or 0.0, LONGEST_WISH)
             if err.kind is AnalysisProblem.UNAUTHORIZED:
                 self._entry.async_start_reauth(self._hass)
                 return _Trial.DONE
@@ -138,16 +184,19 @@ class ModelWatch:
         for listener in self._listeners:
             listener()
         lost = dict(_lost(self._remembered, capabilities))
-        self._issues.async_set(ISSUE, None)
+        if self._refusal is not None and capabilities.images:
+            lost.setdefault(ISSUE_IMAGES, ModelProblem.IMAGES_REFUSED)
+        slow = self._problem is AnalysisProblem.NO_ANSWER  # what it is tried with is short
+        self._issues.async_set(ISSUE, ModelProblem.SLOW if slow else None, self._placeholders)
         for thing in (ISSUE_IMAGES, ISSUE_SCHEMA, ISSUE_CONTEXT):
-            length = {"length": str(capabilities.context_length)}
-            self._issues.async_set(thing, lost.get(thing), self._placeholders | length)
-        return _Trial.LESS if lost else _Trial.DONE
+            told = {"length": str(capabilities.context_length), "detail": self._refusal or "-"}
+            self._issues.async_set(thing, lost.get(thing), self._placeholders | told)
+        return _Trial.LESS if lost or slow else _Trial.DONE
 
     @property
     def _placeholders(self) -> dict[str, str]:
         host = urlsplit(self._entry.data[CONF_ANALYZER_URL]).hostname
-        return {"model": self.model.name, "server": host or ""}
+        return {"model": self.model.name, "server": host or "", "seconds": f"{answer_time(self._entry):.0f}"}
 
 
 def _lost(before: Capabilities, now: Capabilities) -> Iterator[tuple[str, ModelProblem]]:

@@ -55,12 +55,13 @@ from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import ISSUE_ENVIRONMENT, Issues
 from .lasting import Lasting
-from .model_watch import ModelWatch
+from .model_watch import ModelWatch, answer_time
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
 from .payloads import PartState
 from .permissions import async_permissions
 from .store import Store
+from .task_watch import TaskWatch
 from .vision.messages import (
     CameraState,
     DetectorConfig,
@@ -194,6 +195,8 @@ class Runtime:
         await self.incidents.async_start()
         for analyst in self._analysts:
             await analyst.async_start()
+            if self.model_watch is not None:
+                self.model_watch.async_listen(analyst.server_answers)
         self.announcer.pipeline_status(
             worker=PartState.STARTING,
             detector=PartState.OFF,
@@ -202,6 +205,8 @@ class Runtime:
         )
         if self.model_watch is not None:
             self.model_watch.async_start()
+        elif self._entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
+            self._entry.async_on_unload(TaskWatch(self._hass, self._entry, self.issues).async_start())
         self._load_detector()
         self._entry.async_on_unload(
             self.health.async_add_listener(lambda: self.announcer.pipeline_figures(self.health.data))
@@ -379,7 +384,7 @@ class Runtime:
             gone = ModelProblem.TASK_GONE if problem is AnalysisProblem.MODEL_NOT_FOUND else None
             self.issues.async_set("analyzer", gone, {"model": self._entry.data.get(CONF_AI_TASK_ENTITY, "")})
         elif problem is not AnalysisProblem.RATE_LIMITED:
-            self.model_watch.async_doubt()
+            self.model_watch.async_handle_problem(problem)
 
     @callback
     def _handle_breaker(self, state: BreakerState) -> None:
@@ -509,7 +514,12 @@ def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:
 def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:
     """Return the model that judges besides the rules, if one is configured."""
     if watch is not None:
-        return NemotronAnalyzer(watch.model, on_refused_pictures=watch.async_doubt, on_repeat=watch.budget.note)
+        return NemotronAnalyzer(
+            watch.model,
+            on_pictures=watch.async_handle_pictures,
+            on_refused_schema=watch.async_doubt,
+            on_repeat=watch.budget.note,
+        )
     if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
-        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY])
+        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY], answer_time=partial(answer_time, entry))
     return None

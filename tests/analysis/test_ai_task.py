@@ -76,7 +76,7 @@ def key_frame(picture_id: int | None) -> KeyFrame:
 
 async def failure(hass: HomeAssistant, *, seconds: float = 30) -> AnalysisError:
     with pytest.raises(AnalysisError) as error:
-        await AiTaskAnalyzer(hass, ENTITY, answer_time=seconds).async_assess(case(), ())
+        await AiTaskAnalyzer(hass, ENTITY, answer_time=lambda: seconds).async_assess(case(), ())
     return error.value
 
 
@@ -139,7 +139,7 @@ async def test_entity_that_fails(hass: HomeAssistant, judge: Judge) -> None:
 
 async def test_entity_that_hangs(hass: HomeAssistant, judge: Judge) -> None:
     judge.answer = asyncio.Event().wait
-    assert (await failure(hass, seconds=0.1)).kind is AnalysisProblem.UNREACHABLE
+    assert (await failure(hass, seconds=0.1)).kind is AnalysisProblem.NO_ANSWER
 
 
 async def test_entity_that_is_not_there(hass: HomeAssistant, judge: Judge) -> None:
@@ -200,3 +200,28 @@ async def test_a_floor_that_begins_to_hold_is_told_at_once(
     await async_report(hass, subject, frame(person(at=now + 2, since=now), at=now + 2))
     assert coordinator.data.incident.risk_score == 85
     await async_until(lambda: len(judge.tasks) == 2)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_entity_that_no_longer_takes_pictures_is_a_repair_issue(
+    hass: HomeAssistant, judge: Judge, silent_worker: None, issue_registry: ir.IssueRegistry, *, before: bool
+) -> None:
+    remembered = {"schema": True, "images": before, "context_length": None}
+    data = {"analyzer": "ai_task", "ai_task_entity": ENTITY, "capabilities": remembered}
+
+    async def says(features: Feature, *, available: bool = True) -> str | None:
+        judge._attr_supported_features, judge._attr_available = features, available
+        judge.async_write_ha_state()
+        await hass.async_block_till_done()
+        issue = issue_registry.async_get_issue(DOMAIN, "analyzer_images")
+        return issue.translation_key if issue else None
+
+    await says(Feature.GENERATE_DATA)
+    subject = await async_set_up(hass, make_entry(ABSENT_FILE, data=data))
+    issue = issue_registry.async_get_issue(DOMAIN, "analyzer_images")
+    assert (issue is not None) is before  # at the start
+    assert await says(Feature.GENERATE_DATA | Feature.SUPPORT_ATTACHMENTS) is None
+    assert await says(Feature.GENERATE_DATA, available=False) is None  # it says nothing of itself now
+    assert await says(Feature.GENERATE_DATA) == ("model_images_lost" if before else None)
+    await hass.config_entries.async_unload(subject.entry_id)
+    assert issue_registry.async_get_issue(DOMAIN, "analyzer_images") is None

@@ -21,7 +21,7 @@ from custom_components.nemotron_security.analysis.chat import ChatModel, ChatSer
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 from custom_components.nemotron_security.const import DOMAIN
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Detection, House, Incident
+from custom_components.nemotron_security.models import WHOLE_SCENE, Detection, House, Incident
 from custom_components.nemotron_security.store import Store, StoreError
 from custom_components.nemotron_security.vision.messages import Box, TrackPicture
 from tests.house import jpeg
@@ -78,6 +78,7 @@ class Home:
 
     def incident_updated(self, incident: Incident) -> None:
         self.told.append(("updated", incident))
+        self.analyst.incident_updated(incident)
 
     def incident_ended(self, incident: Incident) -> None:
         self.told.append(("ended", incident))
@@ -113,17 +114,18 @@ class Home:
         return replace(seen(track_id), first_seen_at=self.begin, last_seen_at=self.begin + second)
 
     def show(self, track_id: int, second: float, data: bytes) -> None:
-        self.incidents.handle_picture(
-            TrackPicture(
-                camera_id="door",
-                track_id=track_id,
-                captured_at=self.begin + second,
-                box=Box(0, 0, 10, 10),
-                score=0.9,
-                width=1280,
-                height=720,
-                data=data,
-            )
+        self.incidents.handle_picture(self.picture(track_id, second, data))
+
+    def picture(self, track_id: int, second: float, data: bytes) -> TrackPicture:
+        return TrackPicture(
+            camera_id="door",
+            track_id=track_id,
+            captured_at=self.begin + second,
+            box=Box(0, 0, 10, 10),
+            score=0.9,
+            width=1280,
+            height=720,
+            data=data,
         )
 
     def incident(self, what: str) -> Incident:
@@ -175,6 +177,24 @@ async def test_judged_soon_after_opening_with_pictures_and_facts(home: Home, fau
     assert [part["type"] for part in request["messages"][1]["content"]] == ["text", "text", "image_url"]
     for words in ('Camera: "Door"', "The postman comes at noon.", "residents: nobody is home"):
         assert words in facts_asked(faulty)
+
+
+async def test_scene_without_anybody_is_judged_by_its_picture(home: Home, faulty: FaultyServer) -> None:
+    faulty.respond = lambda: answer(44)
+    assert home.incidents.open("door", "Doorbell")
+    home.incidents.handle_scene(home.picture(WHOLE_SCENE, 0, jpeg()))
+    await until(lambda: home.has("updated", "nemotron"))
+    (request,) = faulty.requests
+    told, caption, _ = request["messages"][1]["content"]
+    assert 'Opened from outside the camera, by: "Doorbell"\nDetected objects: none so far' in told["text"]
+    assert "the whole scene" in caption["text"]
+    # Whoever comes then is judged soon, not only at the end.
+    faulty.respond = lambda: answer(88)
+    home.see(1.5, 1)
+    home.see(3, 1)
+    await until(lambda: home.has("updated", "nemotron") and home.incident("updated").risk_score == 88)
+    assert '"person" (confidence' in facts_asked(faulty)
+    assert home.incident("updated").ended_at is None
 
 
 async def test_end_without_news_is_not_judged_again(home: Home, faulty: FaultyServer) -> None:
@@ -239,7 +259,7 @@ async def test_trouble_that_passes_is_tried_again(home: Home, faulty: FaultyServ
 
 
 async def test_final_failure_leaves_the_rules_score_and_says_so(home: Home, faulty: FaultyServer) -> None:
-    faulty.respond = lambda: web.json_response({}, status=503)
+    faulty.respond = lambda: web.json_response({}, status=500)
     home.see(0, 1)
     await until(lambda: home.has("updated"))
     verdict = home.incident("updated")

@@ -7,7 +7,7 @@ import json
 import logging
 import socket
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, web
 import pytest
 
 from custom_components.nemotron_security.analysis import (
@@ -31,7 +31,7 @@ KEY = "nvapi-very-secret"
 def analyzer(
     session: ClientSession, url: str, key: str | None = KEY, *, able: Capabilities = ABLE, seconds: float = 30
 ) -> NemotronAnalyzer:
-    server = ChatServer(session, url, key, answer_time=ClientTimeout(total=seconds))
+    server = ChatServer(session, url, key, answer_time=lambda: seconds)
     return NemotronAnalyzer(ChatModel(server, "nvidia/nemotron", able))
 
 
@@ -101,15 +101,21 @@ async def test_address_may_be_written_in_several_ways(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, AnalysisProblem.BAD_REQUEST),
+        (400, AnalysisProblem.INCOMPATIBLE),
         (401, AnalysisProblem.UNAUTHORIZED),
+        (402, AnalysisProblem.NO_CREDIT),
         (403, AnalysisProblem.UNAUTHORIZED),
         (404, AnalysisProblem.MODEL_NOT_FOUND),
-        (408, AnalysisProblem.SERVER_ERROR),
-        (422, AnalysisProblem.BAD_REQUEST),
+        (408, AnalysisProblem.BUSY),
+        (409, AnalysisProblem.BUSY),
+        (422, AnalysisProblem.INCOMPATIBLE),
+        (425, AnalysisProblem.BUSY),
         (429, AnalysisProblem.RATE_LIMITED),
         (500, AnalysisProblem.SERVER_ERROR),
-        (503, AnalysisProblem.SERVER_ERROR),
+        (501, AnalysisProblem.SERVER_ERROR),
+        (502, AnalysisProblem.BUSY),
+        (503, AnalysisProblem.BUSY),
+        (504, AnalysisProblem.BUSY),
         (204, AnalysisProblem.BAD_ANSWER),
         (302, AnalysisProblem.BAD_ANSWER),
     ],
@@ -122,13 +128,65 @@ async def test_status(
     kind: AnalysisProblem,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    body = None if status == 204 else json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}."}})
+    body = None if status == 204 else json.dumps({"error": {"message": f"The key {KEY} it is."}})
     faulty.respond = lambda: web.Response(status=status, text=body, headers={"Location": "/v1/elsewhere"})
     error = await failure(session, faulty, key_frame(b"jpeg"))
     assert error.kind is kind
     assert KEY not in f"{error!r} {error} {error.__cause__} {error.__context__} {caplog.text}"
-    # Only what pictures may have caused is asked again.
-    assert len(faulty.requests) == (2 if kind is AnalysisProblem.BAD_REQUEST else 1)
+    # Only what pictures, or this question, may have caused is asked again.
+    assert len(faulty.requests) == (3 if kind is AnalysisProblem.INCOMPATIBLE else 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (400, {"message": f"Incorrect API key provided: {KEY}."}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": "API key not valid. Please pass a valid API key."}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": "No.", "code": "invalid_api_key"}, AnalysisProblem.UNAUTHORIZED),
+        (400, {"message": f"No {KEY}.", "type": "authentication_error"}, AnalysisProblem.UNAUTHORIZED),
+        (429, {"message": "Slower!", "code": "rate_limit_exceeded"}, AnalysisProblem.RATE_LIMITED),
+        (429, {"message": "Pay!", "code": "insufficient_quota"}, AnalysisProblem.NO_CREDIT),
+        (200, {"message": "Provider overloaded", "code": 503}, AnalysisProblem.BUSY),
+        (200, {"message": "Slower!", "code": "429"}, AnalysisProblem.RATE_LIMITED),
+        (200, {"message": "Pay!", "code": 402}, AnalysisProblem.NO_CREDIT),
+        (200, {"message": f"Incorrect API key provided: {KEY}.", "code": 400}, AnalysisProblem.UNAUTHORIZED),
+        (200, {"message": "Something", "code": None}, AnalysisProblem.BAD_ANSWER),
+        (200, {"message": "Something", "code": "99999"}, AnalysisProblem.BAD_ANSWER),
+        (200, "Something", AnalysisProblem.BAD_ANSWER),
+        (200, [1], AnalysisProblem.BAD_ANSWER),
+    ],
+)
+async def test_what_the_words_of_an_error_say(
+    session: ClientSession, faulty: FaultyServer, status: int, error: object, kind: AnalysisProblem
+) -> None:
+    faulty.respond = lambda: web.json_response({"error": error}, status=status)
+    failed = await failure(session, faulty)
+    assert failed.kind is kind
+    assert KEY not in str(failed)
+
+
+async def test_error_that_came_after_the_answer_began(session: ClientSession, faulty: FaultyServer) -> None:
+    choice = {"message": {"content": "{"}, "finish_reason": "error", "error": {"code": 502, "message": "gone"}}
+    faulty.respond = lambda: web.json_response({"choices": [choice]})
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BUSY
+
+
+async def test_question_that_is_refused_alone_is_told_from_a_server_that_refuses_all(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    def respond() -> web.Response:
+        greeted = len(faulty.requests[-1]["messages"]) == 1
+        return faulty.answer("Hello!") if greeted else web.json_response({"error": "no such words"}, status=400)
+
+    faulty.respond = respond
+    failed = await failure(session, faulty)
+    assert (failed.kind, failed.detail) == (AnalysisProblem.BAD_REQUEST, "HTTP 400: no such words")
+    faulty.respond = lambda: web.json_response({"error": "no such words"}, status=400)
+    failed = await failure(session, faulty)
+    assert (failed.kind, failed.detail) == (AnalysisProblem.INCOMPATIBLE, "HTTP 400: no such words")
+    statuses = iter((400, 503))
+    faulty.respond = lambda: web.Response(status=next(statuses))
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BUSY
 
 
 @pytest.mark.parametrize(
@@ -184,6 +242,53 @@ async def test_bad_answers(session: ClientSession, faulty: FaultyServer, respons
     assert (await failure(session, faulty)).kind is AnalysisProblem.BAD_ANSWER
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("content", [None, "", "absent"])
+async def test_answer_that_the_server_takes_for_thoughts(
+    session: ClientSession, faulty: FaultyServer, field: str, content: str | None
+) -> None:
+    message = {"role": "assistant", field: TEXT} | ({} if content == "absent" else {"content": content})
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert (await analyzer(session, faulty.url).async_assess(case(), ())).risk_score == 92
+    # Thoughts besides an answer, or that were cut off, are none.
+    message["content"] = "No."
+    assert (await failure(session, faulty)).kind is AnalysisProblem.BAD_ANSWER
+    message["content"] = None
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "length"}]})
+    assert (await failure(session, faulty)).detail == "the answer was cut off"
+
+
+async def test_thoughts_that_were_cut_off_get_more_room_the_next_time(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    message = {"content": None, "reasoning_content": "Let me see"}
+    faulty.respond = lambda: web.json_response({"choices": [{"message": message, "finish_reason": "length"}]})
+    subject = analyzer(session, faulty.url)
+    for _ in range(2):
+        with pytest.raises(AnalysisError):
+            await subject.async_assess(case(), ())
+    assert [request["max_tokens"] for request in faulty.requests] == [2048, 8192]
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("tiny-other-1b.gguf", "tiny-other-1b.gguf"),
+        (" a\nb ", "a b"),
+        ("x" * 999, "x" * 200),
+        (None, "nvidia/nemotron"),
+        (7, "nvidia/nemotron"),
+        ("", "nvidia/nemotron"),
+    ],
+)
+async def test_verdict_names_the_model_that_answered(
+    session: ClientSession, faulty: FaultyServer, told: object, name: str
+) -> None:
+    choice = {"message": {"content": TEXT}, "finish_reason": "stop"}
+    faulty.respond = lambda: web.json_response({"model": told, "choices": [choice]})
+    assert (await analyzer(session, faulty.url).async_assess(case(), ())).model == name
+
+
 async def test_answer_that_is_cut_off(session: ClientSession, faulty: FaultyServer) -> None:
     faulty.respond = lambda: faulty.answer(TEXT[:60], finish_reason="length")
     error = await failure(session, faulty)
@@ -196,13 +301,13 @@ async def test_pictures_that_are_refused_are_left_out(session: ClientSession, fa
         return faulty.answer(TEXT) if blind else web.json_response({"error": "cannot decode image"}, status=400)
 
     faulty.respond = respond
-    told: list[str] = []
+    told: list[str | None] = []
     model = ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE)
-    subject = NemotronAnalyzer(model, on_refused_pictures=lambda: told.append("refused"))
+    subject = NemotronAnalyzer(model, on_pictures=told.append)
     verdict = await subject.async_assess(case(), [key_frame(b"jpeg")])
     assert verdict.risk_score == 92
     assert len(faulty.requests) == 2
-    assert told == ["refused"]
+    assert told == ["HTTP 400: cannot decode image"]
 
 
 async def test_model_without_eyes_is_shown_nothing(session: ClientSession, faulty: FaultyServer, jpeg: bytes) -> None:
@@ -257,8 +362,8 @@ async def test_address_that_is_none(session: ClientSession, url: str) -> None:
 @pytest.mark.parametrize(
     ("respond", "kind"),
     [
-        (lambda faulty: faulty.hang(), AnalysisProblem.UNREACHABLE),
-        (lambda faulty: faulty.drip(TEXT.encode(), pause=0.05), AnalysisProblem.UNREACHABLE),
+        (lambda faulty: faulty.hang(), AnalysisProblem.NO_ANSWER),
+        (lambda faulty: faulty.drip(TEXT.encode(), pause=0.05), AnalysisProblem.NO_ANSWER),
         (lambda faulty: faulty.break_off(TEXT.encode()), AnalysisProblem.UNREACHABLE),
         (lambda faulty: faulty.pour(10 * 1024**2), AnalysisProblem.BAD_ANSWER),
     ],

@@ -1,11 +1,13 @@
 """Tests of what fits into a model's context: how much pictures take, what is left out, what refusals teach."""
 
 import asyncio
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 import json
+import math
 from typing import Any
 
 from aiohttp import ClientSession, web
@@ -23,7 +25,7 @@ from custom_components.nemotron_security.analysis import (
 from custom_components.nemotron_security.analysis.chat import ChatModel, ChatServer
 from custom_components.nemotron_security.analysis.nemotron import NemotronAnalyzer
 from custom_components.nemotron_security.analysis.question import leaner, question
-from custom_components.nemotron_security.analysis.window import Size, Window, answer_tokens, picture_tokens
+from custom_components.nemotron_security.analysis.window import LIMITED_FOR, Size, Window, answer_tokens, picture_tokens
 from custom_components.nemotron_security.models import Feedback
 
 from .cases import DAY, case, opening, track, visit
@@ -305,7 +307,7 @@ async def test_refused_question_is_asked_again_with_less(
     told: list[str] = []
     model = ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE)
     subject = NemotronAnalyzer(
-        model, on_refused_pictures=lambda: told.append("refused"), on_repeat=lambda: told.append("repeat")
+        model, on_pictures=lambda _: told.append("refused"), on_repeat=lambda: told.append("repeat")
     )
     verdict = await subject.async_assess(case(), key_frames())
     assert verdict.risk_score == 92
@@ -350,8 +352,105 @@ async def test_other_refusals_are_not_taken_for_it(
     faulty.respond = respond
     model = ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE)
     assert (await NemotronAnalyzer(model).async_assess(case(), key_frames())).risk_score == 92
-    assert len(faulty.requests) == 2
     assert model.window.context_length is None
+    assert model.window.room == math.inf
+
+
+def shown(request: dict[str, Any]) -> int:
+    content = request["messages"][1]["content"]
+    return 0 if isinstance(content, str) else sum(part["type"] == "image_url" for part in content)
+
+
+class PictureServer:
+    """Takes so many pictures at once, and questions of so many bytes with pictures."""
+
+    def __init__(self, faulty: FaultyServer, most: int, *, weight: int = 10**9, words: str = "Bad request") -> None:
+        self.faulty, self.most, self.weight, self.words = faulty, most, weight, words
+        faulty.respond = self.respond
+
+    def respond(self) -> web.Response:
+        request = self.faulty.requests[-1]
+        pictures = shown(request)
+        if pictures > self.most or (pictures and len(json.dumps(request)) > self.weight):
+            return web.json_response({"message": self.words.format(most=self.most, sent=pictures)}, status=400)
+        return self.faulty.answer(TEXT)
+
+
+@pytest.mark.parametrize("most", [3, 1])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "At most {most} image(s) may be provided in one request.",
+        "You set image={most} (or defaulted to 1) in `--limit-mm-per-prompt`, but passed {sent} image items",
+    ],
+)
+async def test_server_that_takes_fewer_pictures_is_shown_as_many_as_it_takes(
+    session: ClientSession, faulty: FaultyServer, words: str, most: int
+) -> None:
+    server = PictureServer(faulty, most, words=words)
+    told: list[str | None] = []
+    subject = NemotronAnalyzer(ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE), on_pictures=told.append)
+    for _ in range(3):
+        await subject.async_assess(case(), key_frames())
+    assert [shown(request) for request in faulty.requests] == [4, most, most, most]
+    assert told == [f"HTTP 400: {words.format(most=most, sent=4)}"]
+    # The most telling ones, as large as ever.
+    captions = [part["text"] for part in faulty.requests[-1]["messages"][1]["content"] if part["type"] == "text"]
+    assert "closest" in " ".join(captions[1:])
+    # A server that was started anew with more is found out in time, and it is said.
+    server.most = 6
+    for _ in range(LIMITED_FOR):
+        await subject.async_assess(case(), key_frames())
+    assert shown(faulty.requests[-1]) == 4
+    assert told[1:] == [None]
+
+
+async def test_server_that_does_not_say_why_it_refuses_pictures_is_shown_a_small_one(
+    session: ClientSession, faulty: FaultyServer
+) -> None:
+    PictureServer(faulty, 6, weight=100_000)
+    told: list[str | None] = []
+    subject = NemotronAnalyzer(ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE), on_pictures=told.append)
+    await subject.async_assess(case(), key_frames())
+    await subject.async_assess(case(), key_frames())
+    assert [shown(request) for request in faulty.requests] == [4, 1, 1]
+    assert told == ["HTTP 400: Bad request"]
+    caption, picture = faulty.requests[-1]["messages"][1]["content"][1:]
+    assert "closest" in caption["text"]
+    with Image.open(BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2]))) as image:
+        assert max(image.size) == 448
+
+
+async def test_server_that_refuses_every_picture_is_asked_without(session: ClientSession, faulty: FaultyServer) -> None:
+    PictureServer(faulty, 0)
+    told: list[str | None] = []
+    subject = NemotronAnalyzer(ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE), on_pictures=told.append)
+    await subject.async_assess(case(), key_frames())
+    await subject.async_assess(case(), key_frames())
+    assert [shown(request) for request in faulty.requests] == [4, 1, 0, 0]
+    assert told == ["HTTP 400: Bad request"]
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_server_that_refuses_the_schema_is_told_it_in_words_and_shown_all_pictures(
+    session: ClientSession, faulty: FaultyServer, status: int
+) -> None:
+    def respond() -> web.Response:
+        if "maxLength" in json.dumps(faulty.requests[-1].get("response_format", {})):
+            words = "The provided JSON schema contains features not supported by xgrammar."
+            return web.json_response({"error": {"message": words}}, status=status)
+        return faulty.answer(TEXT)
+
+    faulty.respond = respond
+    told: list[str] = []
+    model = ChatModel(ChatServer(session, faulty.url), "nemotron", ABLE)
+    subject = NemotronAnalyzer(
+        model, on_pictures=lambda _: told.append("pictures"), on_refused_schema=lambda: told.append("schema")
+    )
+    assert (await subject.async_assess(case(), key_frames())).risk_score == 92
+    assert [shown(request) for request in faulty.requests] == [4, 4]
+    assert told == ["schema"]
+    assert not model.capabilities.schema  # until it is tried again
 
 
 async def test_questions_at_the_same_time(session: ClientSession, faulty: FaultyServer) -> None:

@@ -25,7 +25,7 @@ from custom_components.nemotron_security.analysis import (
 from custom_components.nemotron_security.analysis.analyst import Analyst, AnalystLimits, Clock
 from custom_components.nemotron_security.analysis.breaker import Breaker, BreakerState
 from custom_components.nemotron_security.incidents import Incidents
-from custom_components.nemotron_security.models import Assessment, Box, Detection, House, Incident, Visit
+from custom_components.nemotron_security.models import WHOLE_SCENE, Assessment, Box, Detection, House, Incident, Visit
 from custom_components.nemotron_security.store import Store, StoreError
 
 from .cases import NIGHT, track
@@ -80,6 +80,7 @@ class ScriptedAnalyzer:
     """Answers as a test says; `asked` are the tracks' numbers of the incidents, in order."""
 
     name = "scripted"
+    sees = True
 
     def __init__(self, clock: ScriptedClock) -> None:
         self._clock = clock
@@ -90,7 +91,7 @@ class ScriptedAnalyzer:
         self.running = self.most = 0
 
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
-        number = case.tracks[0].track_id
+        number = case.tracks[0].track_id if case.tracks else -1
         self.asked.append(number)
         self.asked_at.append(self._clock.now())
         self.cases.append(case)
@@ -121,6 +122,7 @@ class Scene:
         self.clock = clock
         self.facts: dict[str, Any] = {}
         self.told: list[tuple[str, Incident]] = []
+        self.pictures: list[KeyFrame] = []
         self.problems: list[AnalysisProblem | None] = []
         self.states: list[BreakerState] = []
         self.analyzer = ScriptedAnalyzer(clock)
@@ -145,9 +147,14 @@ class Scene:
     async def async_brief(self, incident: Incident, house: House) -> Brief:
         tracks = tuple(await self.store.async_tracks(incident.id))
         case = Case(
-            camera_id=incident.camera_id, camera_name="Door", started_at=incident.started_at, tracks=tracks, house=house
+            camera_id=incident.camera_id,
+            camera_name="Door",
+            started_at=incident.started_at,
+            tracks=tracks,
+            house=house,
+            trigger=incident.trigger,
         )
-        return Brief(case, [])
+        return Brief(case, self.pictures)
 
     def incident_started(self, incident: Incident) -> None:
         self.told.append(("started", incident))
@@ -199,6 +206,27 @@ class Scene:
         )
         self.analyst.incident_started(incident)
         return incident
+
+    async def rings(self) -> Incident:
+        """Open an incident in which nobody is seen yet."""
+        now = self.clock.now()
+        seen = Case(
+            camera_id="door", camera_name="Door", started_at=now, tracks=(), house=self.house(), trigger="Doorbell"
+        )
+        incident = await self.store.async_start_incident(
+            "door", [], started_at=now, assessment=rules.assess(seen), trigger="Doorbell"
+        )
+        self.analyst.incident_started(incident)
+        return incident
+
+    async def comes(self, incident: Incident, number: int) -> Incident:
+        """Let somebody be seen in an incident that goes on."""
+        now = self.clock.now()
+        seen = track(track_id=number, first_seen_at=now, last_seen_at=now)
+        grown = replace(await self.now(incident), last_seen_at=now, labels=("person",), object_count=1)
+        grown = await self.store.async_save_incident(grown, [seen])
+        self.analyst.incident_updated(grown)
+        return grown
 
     async def ends(self, incident: Incident, **changes: Any) -> Incident:
         now = self.clock.now()
@@ -473,6 +501,65 @@ async def test_a_floor_outlasts_what_the_house_knew(scene: Scene, restart: Resta
     assert not again.analyzer.cases[0].house.forced_entry
 
 
+# --- nobody was seen yet ----------------------------------------------------------------------------------------------
+
+SCENE = KeyFrame(track_id=WHOLE_SCENE, captured_at=NIGHT, jpeg=b"a porch")
+
+
+async def test_scene_without_anybody_is_judged_by_its_picture_and_again_when_somebody_comes(scene: Scene) -> None:
+    scene.pictures = [SCENE]
+    incident = await scene.rings()
+    await scene.passes(4)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([-1], 0)
+    await scene.passes(20, step=1)
+    await scene.comes(incident, 7)
+    await scene.passes(4)
+    assert scene.analyzer.asked == [-1, 7]
+    await scene.comes(incident, 7)
+    await scene.passes(20, step=1)
+    await scene.ends(await scene.now(incident))
+    await scene.passes(20, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([-1, 7], 0)
+
+
+async def test_who_comes_while_the_empty_scene_is_judged_is_judged_after_it(scene: Scene) -> None:
+    scene.pictures = [SCENE]
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    scene.analyzer.respond = lambda number: answer if number < 0 else 60
+    incident = await scene.rings()
+    await scene.passes(4)
+    await scene.comes(incident, 7)
+    await scene.settle()
+    await scene.answers(answer, 10)
+    await scene.passes(1)
+    assert await scene.models_said(incident) == [10, 60]
+
+
+@pytest.mark.parametrize("lacks", ["picture", "eyes"])
+async def test_what_cannot_be_judged_by_a_picture_waits_for_somebody(restart: Restart, lacks: str) -> None:
+    scene = await restart(replace(PLAIN, calls_per_hour=2, cooldown=600))
+    scene.pictures = [] if lacks == "picture" else [SCENE]
+    scene.analyzer.sees = lacks == "picture"
+    incident = await scene.rings()
+    await scene.passes(30, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([], 1)
+    await scene.comes(incident, 7)
+    await scene.passes(5, step=1)
+    assert scene.analyzer.asked == [7]  # neither the budget nor the cooldown was spent by waiting
+    assert await scene.models_said(incident) == [70]
+
+
+async def test_incident_in_which_nothing_was_ever_seen_says_so(scene: Scene) -> None:
+    incident = await scene.rings()
+    await scene.passes(10, step=1)
+    await scene.ends(incident)
+    await scene.passes(10, step=1)
+    assert (scene.analyzer.asked, await scene.waiting()) == ([], 0)
+    left = await scene.now(incident)
+    assert left.analyzer == "rules"
+    assert str(left.reasoning).endswith("No model judged it: nothing was seen that it could judge by.")
+
+
 # --- order and pace ---------------------------------------------------------------------------------------------------
 
 
@@ -742,7 +829,15 @@ async def test_a_question_that_is_refused_is_left_to_the_rules_at_once(scene: Sc
     assert (scene.problems, scene.states, await scene.waiting()) == ([AnalysisProblem.BAD_REQUEST], [], 0)
 
 
-@pytest.mark.parametrize("problem", [AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.NO_CREDIT,
+        AnalysisProblem.MODEL_NOT_FOUND,
+        AnalysisProblem.INCOMPATIBLE,
+    ],
+)
 async def test_what_the_set_up_prevents_waits_for_another(
     scene: Scene, restart: Restart, problem: AnalysisProblem
 ) -> None:
@@ -935,6 +1030,41 @@ async def test_one_that_the_server_always_fails_at_does_not_hold_up_the_others(s
     assert "its server failed" in str((await scene.now(poison)).reasoning)
     assert scene.analyzer.asked.count(0) < 12
     assert await scene.waiting() == 0
+
+
+@pytest.mark.parametrize("problem", [AnalysisProblem.NO_ANSWER, AnalysisProblem.SERVER_ERROR])
+async def test_several_that_the_server_always_fails_at_do_not_take_every_trial(
+    scene: Scene, problem: AnalysisProblem
+) -> None:
+    poisons = {0, 1, 2}
+    scene.analyzer.respond = lambda number: down(problem) if number in poisons else 44
+    for number in poisons:
+        await scene.opens(number, score=99)
+    await scene.passes(2 * MINUTE, step=5)
+    others = [await scene.opens(number) for number in range(3, 8)]
+    await scene.passes(30 * MINUTE, step=5)
+    assert [await scene.models_said(other) for other in others] == [[44]] * 5
+    assert await scene.waiting() == 0
+
+
+async def test_one_whose_answer_never_comes_in_time_is_given_up_once_the_server_is_seen_to_answer(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.NO_ANSWER)
+    incident = await scene.opens(1)
+    await scene.passes(10 * MINUTE, step=5)
+    assert (scene.problems, await scene.waiting()) == ([AnalysisProblem.NO_ANSWER], 1)  # it may be an outage
+    assert scene.analyst.breaker is BreakerState.OPEN
+    scene.analyst.server_answers()
+    await scene.passes(MINUTE, step=5)
+    assert await scene.waiting() == 0
+    assert str((await scene.now(incident)).reasoning).endswith("No model judged it: its answer did not come in time.")
+
+
+async def test_a_pause_that_a_server_wished_for_is_kept_though_it_answers_others(scene: Scene) -> None:
+    scene.analyzer.respond = lambda _: down(AnalysisProblem.RATE_LIMITED, wish=600)
+    await scene.opens(1)
+    await scene.passes(5)
+    scene.analyst.server_answers()
+    assert scene.analyst.breaker is BreakerState.OPEN
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError(), KeyError("risk"), ValueError()], ids=repr)

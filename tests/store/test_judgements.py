@@ -73,7 +73,16 @@ async def test_the_most_urgent_that_is_due_and_may_be_asked_about_comes_first(st
     assert await first(without_cameras=["door", "garden"]) is None
     await store.async_postpone_judgement(high.id, after(0), tries=2, problem="bad_answer")
     await store.async_postpone_judgement(other.id, after(0), tries=1, problem=None)
-    assert await first(fewest_tries_first=True) == low.id
+    assert await first(for_trial=True) == low.id
+    await store.async_postpone_judgement(low.id, after(0.6), tries=1, problem="no_answer")
+    await store.async_postpone_judgement(other.id, after(0.4), tries=1, problem="no_answer")
+    assert await first(for_trial=True) == other.id
+    await store.async_postpone_judgement(other.id, after(0.8), tries=1, problem="no_answer")
+    assert await first(for_trial=True) == low.id
+    await store.async_postpone_judgement(high.id, after(0.9), tries=1, problem=None)
+    assert await first(for_trial=True) == high.id
+    for incident in (low, high, other):
+        await store.async_postpone_judgement(incident.id, after(0), tries=0, problem=None)
     assert await store.async_next_judgement_at() == after(0)
     assert await store.async_next_judgement_at(without_incidents=[low.id, high.id, other.id]) == after(60)
     assert [old.incident.id for old in await store.async_old_judgements(after(1), after(1))] == [

@@ -19,7 +19,9 @@ __all__ = [
     "KeyFrame",
     "PastFeedback",
     "Place",
+    "SchemaRefusedError",
     "TooLongError",
+    "TooManyPicturesError",
 ]
 
 
@@ -139,10 +141,16 @@ class AnalysisProblem(StrEnum):
     """Why an analyzer gave no assessment."""
 
     UNREACHABLE = "unreachable"
-    """No connection, or no answer in time."""
+    """No connection, or one that broke off."""
+    NO_ANSWER = "no_answer"
+    """Connected, but no whole answer in time."""
     UNAUTHORIZED = "unauthorized"
     """The server refuses the API key."""
+    NO_CREDIT = "no_credit"
+    """What was paid for is used up."""
     MODEL_NOT_FOUND = "model_not_found"
+    INCOMPATIBLE = "incompatible"
+    """The server refuses whatever it is asked."""
     RATE_LIMITED = "rate_limited"
     BAD_ANSWER = "bad_answer"
     """The server answered, but not with an assessment."""
@@ -151,6 +159,8 @@ class AnalysisProblem(StrEnum):
     TOO_LONG = "too_long"
     """The server refuses what was asked because the model's context does not hold it."""
     SERVER_ERROR = "server_error"
+    BUSY = "busy"
+    """The server, or a proxy before it, cannot answer now: it is overloaded, or loads the model still."""
 
 
 class AnalysisError(Exception):
@@ -174,12 +184,33 @@ class TooLongError(AnalysisError):
         self.context_length = context_length
 
 
+class SchemaRefusedError(AnalysisError):
+    """The server does not take the JSON schema of the answer."""
+
+    def __init__(self, detail: str = "") -> None:
+        """Keep what the server says."""
+        super().__init__(AnalysisProblem.BAD_REQUEST, detail)
+
+
+class TooManyPicturesError(AnalysisError):
+    """The server takes fewer pictures at once."""
+
+    def __init__(self, detail: str = "", *, most: int) -> None:
+        """Keep how many it takes."""
+        super().__init__(AnalysisProblem.BAD_REQUEST, detail)
+        self.most = most
+
+
 class Analyzer(Protocol):
     """Whoever judges incidents."""
 
     @property
     def name(self) -> str:
         """What `Assessment.analyzer` says."""
+
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at pictures now."""
 
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         """Judge an incident.

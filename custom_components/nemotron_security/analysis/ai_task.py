@@ -1,7 +1,7 @@
 """Judges incidents with any AI Task entity of Home Assistant."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from homeassistant.components import ai_task
@@ -21,12 +21,11 @@ import probatio as vol
 from ..const import DOMAIN
 from ..models import Assessment
 from . import AnalysisError, AnalysisProblem, Capabilities, Case, KeyFrame
+from .chat import ANSWER_TIME
 from .prompt import messages, preview
 from .schema import CATEGORIES, FRAME_MEANS, MOST_PICTURES, read_answer, read_values
 
 NAME: Final = "ai_task"
-ANSWER_TIME: Final = 120.0
-"""Seconds."""
 
 _TEXT: Final = TextSelector()
 STRUCTURE: Final = vol.Schema(
@@ -68,13 +67,15 @@ def capabilities_of(state: State | None) -> Capabilities | None:
 class AiTaskAnalyzer:
     """Judges incidents with a task for an AI Task entity; the pictures go along as media of ours."""
 
-    def __init__(self, hass: HomeAssistant, entity_id: str, *, answer_time: float = ANSWER_TIME) -> None:
+    def __init__(
+        self, hass: HomeAssistant, entity_id: str, *, answer_time: Callable[[], float] = lambda: ANSWER_TIME
+    ) -> None:
         """Prepare; nothing is asked yet.
 
         Args:
             hass: Home Assistant.
             entity_id: the entity that is asked.
-            answer_time: seconds that it may take.
+            answer_time: gives the seconds that it may take now.
         """
         self._hass = hass
         self._entity_id = entity_id
@@ -84,6 +85,12 @@ class AiTaskAnalyzer:
     def name(self) -> str:
         """What `Assessment.analyzer` says."""
         return NAME
+
+    @property
+    def sees(self) -> bool:
+        """Whether the entity takes pictures now."""
+        able = capabilities_of(self._hass.states.get(self._entity_id))
+        return able is not None and able.images
 
     async def async_assess(self, case: Case, pictures: Sequence[KeyFrame]) -> Assessment:
         """Judge an incident; pictures that are not stored, or that the entity does not take, are left out.
@@ -106,7 +113,7 @@ class AiTaskAnalyzer:
 
     async def _async_generate(self, instructions: str, attachments: list[dict[str, Any]]) -> object:
         try:
-            async with asyncio.timeout(self._answer_time):
+            async with asyncio.timeout(self._answer_time()):
                 result = await ai_task.async_generate_data(
                     self._hass,
                     task_name="Security incident",
@@ -116,7 +123,7 @@ class AiTaskAnalyzer:
                     attachments=attachments or None,
                 )
         except TimeoutError:
-            raise AnalysisError(AnalysisProblem.UNREACHABLE, "no answer in time") from None
+            raise AnalysisError(AnalysisProblem.NO_ANSWER, "TimeoutError") from None
         except Exception as err:
             # Another integration's: it may raise whatever its library does, with a text that may hold what is secret.
             raise AnalysisError(AnalysisProblem.SERVER_ERROR, type(err).__name__) from err

@@ -37,15 +37,28 @@ GIVE_UP_PAUSE: Final = 1.0
 """Seconds until the next of them."""
 GIVE_UP_PERIOD: Final = 60.0
 """Seconds until it is looked again whether something waited too long."""
+LOOK_AGAIN: Final = 3.0
+"""Seconds after which it is looked again whether somebody came to an incident that was opened from outside."""
+NOTHING_SEEN: Final = "unseen"
+"""The problem of an incident of which there was nothing to see."""
 NO_TURN: Final = "its turn did not come in time"
 OUR_FAULT: Final = "fault"
 """The problem of an incident at which we failed ourselves."""
 
-_SET_UP: Final = frozenset({AnalysisProblem.UNAUTHORIZED, AnalysisProblem.MODEL_NOT_FOUND})
+_SET_UP: Final = frozenset(
+    {
+        AnalysisProblem.UNAUTHORIZED,
+        AnalysisProblem.NO_CREDIT,
+        AnalysisProblem.MODEL_NOT_FOUND,
+        AnalysisProblem.INCOMPATIBLE,
+    }
+)
 """Trouble that lasts until somebody changes the set-up; one failure proves it."""
-_AWAY: Final = _SET_UP | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.SERVER_ERROR}
+_UNCLEAR: Final = frozenset({AnalysisProblem.NO_ANSWER, AnalysisProblem.SERVER_ERROR})
+"""Trouble that may be the server's or the incident's: a question that takes too long, or that breaks the server."""
+_AWAY: Final = _SET_UP | _UNCLEAR | {AnalysisProblem.UNREACHABLE, AnalysisProblem.RATE_LIMITED, AnalysisProblem.BUSY}
 """Trouble of the server, which would meet any incident."""
-_OWN: Final = frozenset({AnalysisProblem.SERVER_ERROR, AnalysisProblem.BAD_ANSWER})
+_OWN: Final = _UNCLEAR | {AnalysisProblem.BUSY, AnalysisProblem.BAD_ANSWER}
 """Trouble that an incident itself may cause again and again."""
 _FOR_GOOD: Final = frozenset({AnalysisProblem.BAD_REQUEST, AnalysisProblem.TOO_LONG})
 """Trouble that the same question meets whenever it is asked."""
@@ -217,13 +230,23 @@ class Analyst:
         self._take(incident, self._limits.opening_delay)
 
     def incident_updated(self, incident: Incident) -> None:
-        """Look whether it is to be judged again: a floor may have begun to hold, which the model must know."""
-        if incident.floor is not None and incident.ended_at is None:
+        """Look whether it is to be judged again: a floor may have begun to hold, or somebody come to an empty scene."""
+        if incident.ended_at is not None:
+            return
+        if incident.trigger is not None and incident.object_count:
+            self._take(incident, self._limits.opening_delay)
+        elif incident.floor is not None:
             self._changed.set()
 
     def incident_ended(self, incident: Incident) -> None:
         """Judge this incident again if it changed notably since, or for the first time."""
         self._take(incident, self._limits.ending_delay)
+
+    def server_answers(self) -> None:
+        """Take note that the server answered somebody else: what it fails at is then the incidents' own fault."""
+        if self._problem in _UNCLEAR and self._breaker.state is not BreakerState.CLOSED:
+            self._breaker.answered()
+            self._changed.set()
 
     def _take(self, incident: Incident, delay: float) -> None:
         self._news.append(_News(incident, self._clock.now() + timedelta(seconds=delay), self._house()))
@@ -281,19 +304,19 @@ class Analyst:
         """Begin what is due and may begin; return after how many seconds to look again, if no news come first."""
         while (wait := self._hold_up()) == 0:
             now, cooling = self._clock.monotonic(), self._cooling()
+            trial = self._breaker.state is BreakerState.HALF_OPEN
             judgement = await self._store.async_claim_judgement(
                 self._clock.now(),
                 seen_since=self._oldest(),
                 without_incidents=list(self._running),
                 without_cameras=list(cooling),
-                fewest_tries_first=self._breaker.state is BreakerState.HALF_OPEN,
+                for_trial=trial,
             )
             if judgement is None:
                 return await self._async_next_in(cooling)
-            self._budget.note()
+            called_at = self._budget.note()
             self._camera_called_at[judgement.incident.camera_id] = now
-            trial = self._breaker.state is BreakerState.HALF_OPEN
-            self._begin(judgement, partial(self._async_judge, judgement, trial=trial))
+            self._begin(judgement, partial(self._async_judge, judgement, called_at, trial=trial))
         return wait
 
     def _hold_up(self) -> float:
@@ -360,12 +383,14 @@ class Analyst:
 
     # --- one call ---------------------------------------------------------------------------------------------------
 
-    async def _async_judge(self, judgement: Judgement, *, trial: bool) -> None:
+    async def _async_judge(self, judgement: Judgement, called_at: float, *, trial: bool) -> None:
         """Ask, and store the answer. The call is a trial while the breaker is half open."""
         house = self._known_house(judgement)
         brief = await self._async_brief(judgement.incident, house)
-        if not brief.case.tracks:
-            await self._async_drop(judgement.incident.id)
+        if not brief.case.tracks and not (brief.case.trigger and brief.pictures and self._analyzer.sees):
+            self._budget.take_back(called_at)
+            self._camera_called_at.pop(judgement.incident.camera_id, None)
+            await self._async_leave_unseen(judgement)
             return
         # What the model is shown stays what its evidence speaks of.
         with self._store.keeping([picture.picture_id for picture in brief.pictures if picture.picture_id is not None]):
@@ -380,6 +405,15 @@ class Analyst:
             if house is None or house.at < judgement.incident.last_seen_at:
                 verdict = verdict.raised_to(judgement.incident.floor)  # the rules knew the house later
             await self._async_apply(judgement.incident, verdict)
+
+    async def _async_leave_unseen(self, judgement: Judgement) -> None:
+        """Wait for somebody to come while it goes on, for there is nothing to judge by yet."""
+        if judgement.incident.trigger is None:  # it was deleted meanwhile
+            await self._async_drop(judgement.incident.id)
+        elif judgement.incident.ended_at is None:
+            await self._async_postpone(judgement, LOOK_AGAIN)
+        else:
+            await self._async_give_up(judgement, NOTHING_SEEN)
 
     async def _async_brief(self, incident: Incident, house: House | None) -> Brief:
         if house is None:
@@ -467,13 +501,18 @@ class Analyst:
 
 _WORDS: Final[Mapping[str | None, str]] = {
     AnalysisProblem.UNREACHABLE: "its server could not be reached",
+    AnalysisProblem.NO_ANSWER: "its answer did not come in time",
     AnalysisProblem.UNAUTHORIZED: "its server refused the key",
+    AnalysisProblem.NO_CREDIT: "what was paid for it is used up",
     AnalysisProblem.MODEL_NOT_FOUND: "its server does not have it",
+    AnalysisProblem.INCOMPATIBLE: "its server refuses all questions",
     AnalysisProblem.RATE_LIMITED: "its server was asked too often",
     AnalysisProblem.BAD_ANSWER: "its answer could not be used",
     AnalysisProblem.BAD_REQUEST: "its server refused the question",
     AnalysisProblem.TOO_LONG: "its context is too small for the question",
     AnalysisProblem.SERVER_ERROR: "its server failed",
+    AnalysisProblem.BUSY: "its server was too busy",
+    NOTHING_SEEN: "nothing was seen that it could judge by",
     OUR_FAULT: "an error of this integration, which the log describes",
 }
 

@@ -8,6 +8,7 @@ automation that asks without end delays the verdicts on incidents, but does not 
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
 from datetime import UTC, datetime, timedelta
 import time
 from typing import Any, Final
@@ -41,10 +42,17 @@ class Budget:
         self._users: deque[float] = deque(maxlen=MOST_KEPT)
         self._kept_until: datetime | None = None
 
-    def note(self, *, for_user: bool = False) -> None:
-        """Count a call that begins now."""
-        (self._users if for_user else self._ours).append(self._clock.monotonic())
+    def note(self, *, for_user: bool = False) -> float:
+        """Count a call that begins now; returns its time, by which it can be taken back."""
+        called_at = self._clock.monotonic()
+        (self._users if for_user else self._ours).append(called_at)
         self._on_call()
+        return called_at
+
+    def take_back(self, called_at: float) -> None:
+        """Count a call of ours no more, for it was not made."""
+        with contextlib.suppress(ValueError):  # it is forgotten already
+            self._ours.remove(called_at)
 
     def spent(self) -> int:
         """Return how many calls there were in the last hour."""

@@ -8,62 +8,37 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 import json
-import re
 from typing import Any, Final, NamedTuple
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, ConnectionTimeoutError
 from homeassistant.helpers.json import json_bytes
 
-from . import AnalysisError, AnalysisProblem, Capabilities, TooLongError
+from . import AnalysisError, AnalysisProblem, Capabilities
+from .refusals import hidden_refusal, refusal
 from .schema import in_words
-from .window import Window, answer_tokens
+from .window import Window
 
-ANSWER_TIME: Final = ClientTimeout(total=120, sock_connect=10)
-LIST_TIME: Final = ClientTimeout(total=10)
+ANSWER_TIME: Final = 120.0
+"""Seconds that a model may take, unless the user chose others."""
+CONNECT_TIME: Final = 10.0
+LIST_TIME: Final = 10.0
+"""Seconds."""
 LARGEST_ANSWER: Final = 128 * 1024
 """Bytes; more is no answer to what we ask, and the event loop waits while it is read."""
 LARGEST_LIST: Final = 1024 * 1024
 """Bytes of a list of models, which is asked for in the set-up: some offer hundreds."""
+NAME_LENGTH: Final = 200
+"""Characters of a model's name."""
 LONGEST_WAIT: Final = 86_400.0
 """Seconds that a server may ask us to wait."""
-DETAIL_LENGTH: Final = 200
-LONGEST_REFUSAL: Final = 2000
-"""Characters of what a server says that are looked at."""
-
 type Message = dict[str, Any]
 """As the API has it: a role, and a text or a list of texts and pictures."""
 
-_PROBLEMS: Final = {
-    HTTPStatus.UNAUTHORIZED: AnalysisProblem.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN: AnalysisProblem.UNAUTHORIZED,
-    HTTPStatus.NOT_FOUND: AnalysisProblem.MODEL_NOT_FOUND,
-    HTTPStatus.TOO_MANY_REQUESTS: AnalysisProblem.RATE_LIMITED,
-    HTTPStatus.REQUEST_TIMEOUT: AnalysisProblem.SERVER_ERROR,
-}
+GREETING: Final[list[Message]] = [{"role": "user", "content": "Greet me in one word."}]
+"""What any model can be asked."""
+
 # Where the servers say how many tokens a model takes: vLLM, SGLang and NIM; others.
 _CONTEXT_KEYS: Final = ("max_model_len", "context_length", "context_window", "max_context_length")
-
-
-# What servers say of a question that is too long, and how they name its length and the context's: vLLM and NIM,
-# SGLang, TensorRT-LLM, llama.cpp, LM Studio, Ollama, OpenAI.
-_TOO_LONG: Final = re.compile(
-    r"context.?(?:length|size|window)|(?:maximum|max)[ _](?:model[ _])?(?:length|len)\b|max_(?:seq_len|num_tokens)|"
-    r"n_ctx|prompt.{0,40}too long|too many tokens",
-    re.IGNORECASE,
-)
-_CONTEXT: Final = re.compile(
-    r"(?:context (?:length|size|window)|max_model_len|model length|n_ctx)\D{0,20}?(\d{3,7})\b", re.IGNORECASE
-)
-_TOKENS: Final = re.compile(
-    r"\b(\d{3,7})(?: tokens?)? in the messages|(?:prompt|input|request) \((?:total )?(?:length )?(\d{3,7})|"
-    r"\b(\d{3,7}) input tokens|keep the first (\d{3,7}) tokens|n_keep: (\d{3,7})",
-    re.IGNORECASE,
-)
-_TOO_LONG_STATUSES: Final = {
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-}
 
 
 class OfferedModel(NamedTuple):
@@ -83,6 +58,10 @@ class Completion:
     """Whether the model came to its end, or to the bound of its answer."""
     prompt_tokens: int | None = None
     """How many tokens the question had, if the server tells."""
+    model: str | None = None
+    """Who answered, by the server's own word."""
+    thought: bool = False
+    """Whether the model thought aloud before, as far as that shows."""
 
 
 class ChatServer:
@@ -94,9 +73,9 @@ class ChatServer:
         url: str,
         api_key: str | None = None,
         *,
-        answer_time: ClientTimeout = ANSWER_TIME,
-        list_time: ClientTimeout = LIST_TIME,
-        on_call: Callable[[], None] = lambda: None,
+        answer_time: Callable[[], float] = lambda: ANSWER_TIME,
+        list_time: float = LIST_TIME,
+        on_call: Callable[[], object] = lambda: None,
     ) -> None:
         """Prepare; nothing is asked yet.
 
@@ -104,8 +83,8 @@ class ChatServer:
             session: the session to ask with; it stays the caller's.
             url: the server, with or without `/v1`. May hold credentials: it is never logged.
             api_key: sent as bearer token; never logged.
-            answer_time: how long a model may take, whole and to connect.
-            list_time: how long the list of models may take.
+            answer_time: gives the seconds that a model may take now, from the connection to the answer's end.
+            list_time: seconds that the list of models may take.
             on_call: is told before each question to a model; the list is none.
         """
         self._on_call = on_call
@@ -142,9 +121,10 @@ class ChatServer:
         """
         body = await asyncio.to_thread(lambda: _encoded(request()))
         self._on_call()
-        return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time))
+        return _completion(await self._async_request("POST", "chat/completions", body, self._answer_time()))
 
-    async def _async_request(self, method: str, path: str, body: bytes | None, limits: ClientTimeout) -> dict[str, Any]:
+    async def _async_request(self, method: str, path: str, body: bytes | None, seconds: float) -> dict[str, Any]:
+        limits = ClientTimeout(total=seconds, sock_connect=CONNECT_TIME)
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -159,26 +139,17 @@ class ChatServer:
                 status, retry_after = response.status, _retry_after(response)
         except (ClientError, TimeoutError, OSError, ValueError) as err:
             # The error's own text may name the URL, which may hold credentials; so it is not chained either.
-            raise AnalysisError(AnalysisProblem.UNREACHABLE, type(err).__name__) from None
+            late = body is not None and isinstance(err, TimeoutError) and not isinstance(err, ConnectionTimeoutError)
+            kind = AnalysisProblem.NO_ANSWER if late else AnalysisProblem.UNREACHABLE
+            raise AnalysisError(kind, type(err).__name__) from None
         answer = _json(content)
         if status != HTTPStatus.OK:
-            detail = self._detail(status, answer)
-            if (error := _too_long(status, answer, detail)) is not None:
-                raise error
-            raise AnalysisError(_problem(status), detail, retry_after=retry_after)
+            raise refusal(status, answer, key=self._key, retry_after=retry_after)
         if not isinstance(answer, dict):
             raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no JSON object")
+        if (error := hidden_refusal(answer, key=self._key)) is not None:
+            raise error
         return answer
-
-    def _detail(self, status: int, answer: object) -> str:
-        """Return what the server says is wrong, without our key, which some servers repeat."""
-        if _problem(status) is AnalysisProblem.UNAUTHORIZED:
-            return f"HTTP {status}"
-        if not (words := _words(answer)):
-            return f"HTTP {status}"
-        if self._key:
-            words = words.replace(self._key, "***")
-        return f"HTTP {status}: {' '.join(words.split())[:DETAIL_LENGTH]}"
 
 
 class ChatModel:
@@ -211,8 +182,15 @@ class ChatModel:
         Raises:
             AnalysisError: no answer could be had.
         """
-        most = answer_tokens(self.window.context_length)
-        return await self._server.async_complete(lambda: self._request(messages(), schema, most))
+        most = self.window.answer_tokens
+        answer = await self._server.async_complete(lambda: self._request(messages(), schema, most))
+        if answer.finished:
+            return answer
+        if answer.thought:
+            self.window.thinks = True
+        if not answer.text:
+            raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off")
+        return answer
 
     def _request(self, messages: list[Message], schema: Mapping[str, Any] | None, most: int) -> dict[str, Any]:
         request: dict[str, Any] = {
@@ -281,49 +259,6 @@ def _json(content: bytes) -> object:
         return None
 
 
-def _problem(status: int) -> AnalysisProblem:
-    if status in _PROBLEMS:
-        return _PROBLEMS[HTTPStatus(status)]
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return AnalysisProblem.SERVER_ERROR
-    return AnalysisProblem.BAD_REQUEST if status >= HTTPStatus.BAD_REQUEST else AnalysisProblem.BAD_ANSWER
-
-
-def _words(answer: object) -> str:
-    """Return what a server says is wrong; empty if that is not understood."""
-    if not isinstance(answer, dict):
-        return ""
-    error = answer.get("error", answer.get("message", answer.get("detail")))
-    words = error.get("message") if isinstance(error, dict) else error
-    return words if isinstance(words, str) else ""
-
-
-def _too_long(status: int, answer: object, detail: str) -> TooLongError | None:
-    """Return the error that a server means which refuses a question for its length; null if it means another one."""
-    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # often of a proxy before the server: its pictures weigh too much
-        return TooLongError(detail)
-    if status not in _TOO_LONG_STATUSES or not isinstance(answer, dict):
-        return None
-    error = answer.get("error")
-    members = error if isinstance(error, dict) else answer
-    words = _words(answer)[:LONGEST_REFUSAL]
-    if not _TOO_LONG.search(f"{members.get('type')} {members.get('code')} {words}"):
-        return None
-    told = _TOKENS.search(words)
-    return TooLongError(
-        detail,
-        tokens=_count(members.get("n_prompt_tokens"), next(filter(None, told.groups()), None) if told else None),
-        context_length=_count(members.get("n_ctx"), found[1] if (found := _CONTEXT.search(words)) else None),
-    )
-
-
-def _count(member: object, words: str | None) -> int | None:
-    """Return a number that an answer tells by itself (llama.cpp), or in words."""
-    if type(member) is int and member > 0:
-        return member
-    return int(words) if words else None
-
-
 def _retry_after(response: ClientResponse) -> float | None:
     """Return the seconds that the server asks us to wait: given as such or as a date."""
     wish = response.headers.get("Retry-After", "")
@@ -340,11 +275,29 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
     """Return the text of the first choice."""
     try:
         choice = answer["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
+        message, reason = choice["message"], choice.get("finish_reason")
+        text, thoughts = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
         usage = answer.get("usage")
     except KeyError, IndexError, TypeError, AttributeError:
         raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no choice") from None
-    if isinstance(text, str):
-        counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return Completion(text, reason != "length", counted if type(counted) is int and counted > 0 else None)
-    raise AnalysisError(AnalysisProblem.BAD_ANSWER, "the answer was cut off" if reason == "length" else "no text")
+    finished, thoughts = reason != "length", thoughts if isinstance(thoughts, str) else ""
+    if text is None or text == "":
+        # Some servers' parsers of thoughts take an answer that was held to a schema for one.
+        text, thoughts = (thoughts, "") if finished else ("", thoughts)
+    if not isinstance(text, str):
+        raise AnalysisError(AnalysisProblem.BAD_ANSWER, "no text")
+    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return Completion(
+        text,
+        finished,
+        prompt_tokens=counted if type(counted) is int and counted > 0 else None,
+        model=_name(answer.get("model")),
+        thought=bool(thoughts) or "<think>" in text or "</think>" in text,
+    )
+
+
+def _name(told: object) -> str | None:
+    """Return the name that a server tells, as one line."""
+    if not isinstance(told, str):
+        return None
+    return " ".join(told.encode(errors="replace").decode().split())[:NAME_LENGTH] or None

@@ -10,7 +10,7 @@ from .keyframes import CLOSEST, FIRST, LARGEST_SIDE, LAST, SCENE_CHANGE, scaled
 from .prompt import SYSTEM, facts, messages
 from .rules import importance
 from .schema import SCHEMA, in_words
-from .window import Size, Window, picture_tokens
+from .window import Show, Size, Window, picture_tokens
 
 CAPTION_TOKENS: Final = 40
 """What a picture takes besides itself: its caption, and the signs around it."""
@@ -35,13 +35,17 @@ class Question(NamedTuple):
     size: Size
 
 
-def question(case: Case, pictures: Sequence[KeyFrame], able: Capabilities, window: Window) -> Question:
+def question(
+    case: Case, pictures: Sequence[KeyFrame], able: Capabilities, window: Window, show: Show | None = None
+) -> Question:
     """Return what a model is asked. Not for the event loop.
 
+    Of the pictures so much is shown as `show` says, or else as the window does.
     Pictures get smaller, down to 768 pixels, before one is left out: those that fill gaps first, then scene changes,
     the last view, the first sight. The closest view, when it is alone, may get smaller still.
     """
-    shown = list(pictures) if able.images else []
+    show = show or window.show
+    shown = _most_telling(pictures, show.most) if able.images else []
     frame = SYSTEM if able.schema else SYSTEM + in_words(SCHEMA)
     for fitting in leaner(case):
         told = facts(fitting)
@@ -49,7 +53,7 @@ def question(case: Case, pictures: Sequence[KeyFrame], able: Capabilities, windo
         tokens = window.tokens(Size(text_bytes, 0))
         if tokens <= window.room * (MOST_FOR_FACTS if shown else 1):
             break
-    shown = list(_fitting(shown, window, window.room - tokens))
+    shown = list(_fitting(shown, window, window.room - tokens, show.side))
     size = Size(text_bytes, sum(_tokens(picture) for picture in shown))
     return Question(messages(fitting, shown, told), fitting, shown, size)
 
@@ -60,7 +64,7 @@ def leaner(case: Case) -> Iterator[Case]:
     yield (case := replace(case, earlier=case.earlier[:2], feedback=case.feedback[:2]))
     yield (case := replace(case, earlier=(), feedback=case.feedback[:1]))
     house = case.house
-    changed = [opening for opening in house.openings if opening.open or opening.changed_at]
+    changed = [opening for opening in house.openings if opening.open is not False or opening.changed_at]
     yield (case := replace(case, house=replace(house, openings=tuple(changed[:6]), visits=house.visits[:2])))
     matters = importance(case.tracks)
     main = sorted(case.tracks, key=lambda track: matters[track.track_id], reverse=True)
@@ -69,11 +73,15 @@ def leaner(case: Case) -> Iterator[Case]:
         yield replace(case, tracks=tracks, more_tracks=len(case.tracks) - len(tracks))
 
 
-def _fitting(pictures: Sequence[KeyFrame], window: Window, room: float) -> Iterator[KeyFrame]:
+def _fitting(
+    pictures: Sequence[KeyFrame], window: Window, room: float, most_side: int | None = None
+) -> Iterator[KeyFrame]:
     """Yield what of the pictures fits into so many tokens, in their order; a damaged one is left out."""
     for count in range(len(pictures), 0, -1):
         kept = _most_telling(pictures, count)
         for side in (*SIDES, *(SMALL_SIDES if count == 1 else ())):
+            if most_side is not None and side > most_side:
+                continue
             if window.tokens(Size(0, sum(_tokens(picture, side) for picture in kept))) <= room:
                 for picture in kept:
                     with contextlib.suppress(OSError):

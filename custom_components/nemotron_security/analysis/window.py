@@ -11,6 +11,8 @@ from typing import Final, NamedTuple
 from . import TooLongError
 
 ANSWER_TOKENS: Final = 2048
+THINKING_TOKENS: Final = 8192
+"""Of an answer with thoughts before it, once one was cut off."""
 LEAST_ANSWER: Final = 512
 """Tokens; an answer without thoughts takes about 400."""
 BYTES_PER_TOKEN: Final = 3.0
@@ -55,11 +57,23 @@ def picture_tokens(width: int, height: int) -> int:
     return max(tiled, math.ceil(width / TOKEN_SIDE) * math.ceil(height / TOKEN_SIDE))
 
 
-def answer_tokens(context_length: int | None) -> int:
+def answer_tokens(context_length: int | None, *, thinks: bool = False) -> int:
     """Return how many tokens an answer may have: of a small context, a quarter is kept for it."""
-    if context_length is None:
-        return ANSWER_TOKENS
-    return min(ANSWER_TOKENS, max(LEAST_ANSWER, context_length // 4))
+    most = THINKING_TOKENS if thinks else ANSWER_TOKENS
+    return most if context_length is None else min(most, max(LEAST_ANSWER, context_length // 4))
+
+
+class Show(NamedTuple):
+    """How much of the pictures a model is shown."""
+
+    most: int
+    side: int | None = None
+    """Pixels of the longer side at most; null for as large as fits."""
+
+
+ALL: Final = Show(1000)
+LIMITED_FOR: Final = 20
+"""Questions after which a server that refused pictures is shown all of them again: it may have been started anew."""
 
 
 class Window:
@@ -76,11 +90,15 @@ class Window:
         """Tokens for each that was estimated. The text's never falls."""
         self._measured = False
         """Whether the pictures' comes from the server: then it is the most that was seen, and does not fall either."""
+        self.thinks = False
+        """Whether an answer was cut off for its thoughts."""
+        self.show = ALL
+        self._limited_for = 0
 
     def follow(self, listed: int | None) -> None:
         """Forget what was refused when the server lists another context: it was started with other settings."""
         if listed != self._listed:
-            self._listed, self._told, self._most = listed, None, math.inf
+            self._listed, self._told, self._most, self.show = listed, None, math.inf, ALL
 
     @property
     def context_length(self) -> int | None:
@@ -92,7 +110,12 @@ class Window:
         """Tokens that a question may have; infinity when nothing is known."""
         if (length := self.context_length) is None:
             return self._most
-        return min(self._most, length - answer_tokens(length))
+        return min(self._most, length - self.answer_tokens)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that an answer may have."""
+        return answer_tokens(self.context_length, thinks=self.thinks)
 
     def tokens(self, size: Size) -> float:
         """Return how many tokens a question takes."""
@@ -100,6 +123,9 @@ class Window:
 
     def answered(self, size: Size, told: int | None) -> None:
         """Correct the estimate by the tokens of a question that the server counted, if it did."""
+        self._limited_for -= 1
+        if self._limited_for <= 0:
+            self.show = ALL
         if not told:
             return
         self._raise_scales(size, told)
@@ -108,6 +134,10 @@ class Window:
             seen = max(LEAST_SCALE, (told - size.text_bytes / MOST_BYTES_PER_TOKEN) / size.picture_tokens)
             self._picture_scale = max(self._picture_scale, seen) if self._measured else seen
             self._measured = True
+
+    def limit(self, show: Show) -> None:
+        """Take note that the server took no more than this: it is shown no more for some questions."""
+        self.show, self._limited_for = show, LIMITED_FOR
 
     def refused(self, size: Size, error: TooLongError) -> None:
         """Take note that a question was too long: from now on they are shorter."""

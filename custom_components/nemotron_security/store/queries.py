@@ -15,6 +15,7 @@ from sqlalchemy import (
     Row,
     Text,
     bindparam,
+    case,
     cast,
     delete,
     exists,
@@ -58,6 +59,8 @@ STEADY_TIME = 10.0
 LIVING = PERSONS | ANIMALS
 NOTABLE_SCORE_CHANGE = 10
 """Points of the rules' score that make an incident worth another judgement."""
+NOBODY = "0"
+"""How many took part, in the look of an incident in which nothing was seen."""
 
 _INCIDENT_ID = bindparam("incident_id", type_=Id)
 _INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
@@ -105,9 +108,18 @@ _WAITING = (
 )
 _DUE = _WAITING.where(JudgementRow.due_at <= bindparam("now"))
 _NOT_TOO_OLD = IncidentRow.last_seen_at >= bindparam("seen_since")
-_URGENCY = IncidentRow.rules_score.desc(), JudgementRow.due_at
-_MOST_URGENT = _DUE.where(_NOT_TOO_OLD).order_by(*_URGENCY).limit(1)
-_FEWEST_TRIES = _DUE.where(_NOT_TOO_OLD).order_by(JudgementRow.tries, *_URGENCY).limit(1)
+_MOST_URGENT = _DUE.where(_NOT_TOO_OLD).order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)
+_FRESH = JudgementRow.problem.is_(None)
+_FOR_TRIAL = (
+    _DUE.where(_NOT_TOO_OLD)
+    .order_by(
+        JudgementRow.tries,
+        _FRESH.desc(),
+        case((_FRESH, IncidentRow.rules_score), else_=0).desc(),
+        JudgementRow.due_at,
+    )
+    .limit(1)
+)
 _NEXT = _WAITING.where(_NOT_TOO_OLD).with_only_columns(func.min(JudgementRow.due_at))
 _OLD = (
     _DUE.where(IncidentRow.last_seen_at < bindparam("before"))
@@ -237,7 +249,10 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
 
 
 def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
-    """Let an incident wait for an analyzer. One that was judged waits again when it ended and is not as it was then."""
+    """Let an incident wait for an analyzer.
+
+    One that was judged waits again when it ended and is not as it was then, or when somebody came for the first time.
+    """
     incident = _existing(session, incident_id)
     judgement = _judgement_of(session, incident_id)
     if judgement is None:
@@ -265,11 +280,14 @@ def claim_judgement(
     without_incidents: Collection[int],
     without_cameras: Collection[str],
     *,
-    fewest_tries_first: bool,
+    for_trial: bool,
 ) -> Judgement | None:
-    """Choose the most urgent incident that is due, and note how it looks now that it is asked about."""
+    """Choose the most urgent incident that is due, and note how it looks now that it is asked about.
+
+    For a trial: that which failed least, of these the most urgent that was never tried, or was tried the longest ago.
+    """
     others = _without(without_incidents, without_cameras) | {"seen_since": seen_since}
-    found = session.execute(_FEWEST_TRIES if fewest_tries_first else _MOST_URGENT, others | {"now": now}).first()
+    found = session.execute(_FOR_TRIAL if for_trial else _MOST_URGENT, others | {"now": now}).first()
     if found is None:
         return None
     judgement = _judgement(found)
@@ -456,14 +474,15 @@ def _judgement(row: Row[Any]) -> Judgement:
 def _judge_again(
     session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime, *, now: bool = False
 ) -> None:
-    """Let a judged incident wait until its end, unless it is to be `now`.
+    """Let a judged incident wait until its end, unless it is to be `now`, or nobody was there and now is.
 
-    If the end was, it waits once more when it changed notably, else no longer.
+    If it ended, it waits once more when it changed notably, else no longer.
     """
     if incident.ended_at is not None and judgement.look == _look(incident):
         session.delete(judgement)
         return
-    judgement.due_at = None if incident.ended_at is None and not now else due_at
+    somebody_came = judgement.look is not None and judgement.look[-3] == NOBODY and incident.object_count > 0
+    judgement.due_at = due_at if incident.ended_at is not None or now or somebody_came else None
     judgement.tries, judgement.problem = 0, None
 
 

@@ -309,9 +309,12 @@ class Store:
         seen_since: datetime = _EVER,
         without_incidents: Collection[int] = (),
         without_cameras: Collection[str] = (),
-        fewest_tries_first: bool = False,
+        for_trial: bool = False,
     ) -> Judgement | None:
         """Return the most urgent incident that is due and not too old; null when none is.
+
+        For a trial of a server that failed, it is the one that failed least; of several, the most urgent that was never
+        tried, or was tried the longest ago: one that the server always fails at must not take every trial.
 
         It goes on waiting until `async_assess` stores a model's verdict: whatever happens until then, it is not lost.
         """
@@ -321,7 +324,7 @@ class Store:
             seen_since,
             without_incidents,
             without_cameras,
-            fewest_tries_first=fewest_tries_first,
+            for_trial=for_trial,
         )
 
     async def async_next_judgement_at(
