@@ -11,11 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Integer,
-    Row,
     Text,
-    bindparam,
-    case,
     cast,
     delete,
     exists,
@@ -23,108 +19,60 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session, defer
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from ..models import (
     ANIMALS,
     PERSONS,
     Assessment,
-    Backlog,
     Box,
     Detection,
     Feedback,
     HarmlessPlace,
-    House,
     Incident,
     IncidentFilter,
-    Judgement,
     Picture,
     Review,
     Track,
     iou,
     raised_reasoning,
 )
-from .rows import build, domain_of, fetch, select_fields, values_of
+from .judgements import judge_again, judgement_of, knew_floor
+from .rows import INCIDENT_ID, domain_of, existing, fetch, select_fields, values_of
 from .search import search_text, words_of
-from .tables import AssessmentRow, DetectionRow, HarmlessPlaceRow, Id, IncidentRow, JudgementRow, PictureRow, TrackRow
+from .tables import RULES, AssessmentRow, DetectionRow, HarmlessPlaceRow, IncidentRow, PictureRow, TrackRow
 
-RULES = "rules"
-"""The analyzer whose word is provisional."""
 STILL_OVERLAP, STEADY_OVERLAP = 0.6, 0.75
 """Intersection over union that each sight of a track has with its last box, if it kept its place."""
 STEADY_TIME = 10.0
 """Seconds after which something that passes for living is taken for a thing: who waits at a door sways, and leaves."""
 LIVING = PERSONS | ANIMALS
-NOTABLE_SCORE_CHANGE = 10
-"""Points of the rules' score that make an incident worth another judgement."""
-NOBODY = "0"
-"""How many took part, in the look of an incident in which nothing was seen."""
 
-_INCIDENT_ID = bindparam("incident_id", type_=Id)
-_INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == _INCIDENT_ID)
-# To be changed: without what is asked of other tables.
-_INCIDENT_ROW = (
-    select(IncidentRow)
-    .options(defer(IncidentRow.picture_id), defer(IncidentRow.peak_score))
-    .where(IncidentRow.id == _INCIDENT_ID)
-)
-_JUDGEMENT_ROW = select(JudgementRow).where(JudgementRow.incident_id == _INCIDENT_ID)
+_INCIDENT = select_fields(Incident, IncidentRow).where(IncidentRow.id == INCIDENT_ID)
 _TRACKS = (
     select_fields(Track, TrackRow)
-    .where(TrackRow.incident_id == _INCIDENT_ID)
+    .where(TrackRow.incident_id == INCIDENT_ID)
     .order_by(TrackRow.first_seen_at, TrackRow.track_id)
 )
 _ASSESSMENTS = (
-    select_fields(Assessment, AssessmentRow).where(AssessmentRow.incident_id == _INCIDENT_ID).order_by(AssessmentRow.id)
+    select_fields(Assessment, AssessmentRow).where(AssessmentRow.incident_id == INCIDENT_ID).order_by(AssessmentRow.id)
 )
 _SHOWN = (
     select(AssessmentRow.shown)
-    .where(AssessmentRow.incident_id == _INCIDENT_ID, AssessmentRow.analyzer != RULES)
+    .where(AssessmentRow.incident_id == INCIDENT_ID, AssessmentRow.analyzer != RULES)
     .order_by(AssessmentRow.id.desc())
     .limit(1)
 )
 _DETECTIONS = (
     select_fields(Detection, DetectionRow)
-    .where(DetectionRow.incident_id == _INCIDENT_ID)
+    .where(DetectionRow.incident_id == INCIDENT_ID)
     .order_by(DetectionRow.detected_at, DetectionRow.id)
 )
 _PICTURES = (
     select_fields(Picture, PictureRow)
-    .where(PictureRow.incident_id == _INCIDENT_ID)
+    .where(PictureRow.incident_id == INCIDENT_ID)
     .order_by(PictureRow.score.desc(), PictureRow.id)
-)
-
-_WAITING = (
-    select_fields(Incident, IncidentRow)
-    .add_columns(JudgementRow.house, JudgementRow.tries, JudgementRow.problem)
-    .join(JudgementRow, JudgementRow.incident_id == IncidentRow.id)
-    .where(
-        JudgementRow.due_at.is_not(None),
-        JudgementRow.incident_id.not_in(bindparam("incidents", expanding=True)),
-        IncidentRow.camera_id.not_in(bindparam("cameras", expanding=True)),
-    )
-)
-_DUE = _WAITING.where(JudgementRow.due_at <= bindparam("now"))
-_NOT_TOO_OLD = IncidentRow.last_seen_at >= bindparam("seen_since")
-_MOST_URGENT = _DUE.where(_NOT_TOO_OLD).order_by(IncidentRow.rules_score.desc(), JudgementRow.due_at).limit(1)
-_FRESH = JudgementRow.problem.is_(None)
-_FOR_TRIAL = (
-    _DUE.where(_NOT_TOO_OLD)
-    .order_by(
-        JudgementRow.tries,
-        _FRESH.desc(),
-        case((_FRESH, IncidentRow.rules_score), else_=0).desc(),
-        JudgementRow.due_at,
-    )
-    .limit(1)
-)
-_NEXT = _WAITING.where(_NOT_TOO_OLD).with_only_columns(func.min(JudgementRow.due_at))
-_OLD = (
-    _DUE.where(IncidentRow.last_seen_at < bindparam("before"))
-    .order_by(JudgementRow.incident_id)
-    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -160,7 +108,7 @@ def start_incident(
 
 def save_incident(session: Session, incident: Incident, tracks: Sequence[Track]) -> Incident:
     """Update an incident's course (not its verdict nor its picture) and insert or update tracks."""
-    row = _existing(session, incident.id)
+    row = existing(session, incident.id)
     row.last_seen_at, row.ended_at = incident.last_seen_at, incident.ended_at
     row.labels, row.zones, row.object_count = incident.labels, incident.zones, incident.object_count
     _merge_tracks(session, incident.id, tracks)
@@ -172,24 +120,23 @@ def assess(session: Session, incident_id: int, assessment: Assessment) -> Incide
 
     A floor that the model did not know of holds all the same, and what goes on is asked about again at once.
     """
-    row = _existing(session, incident_id)
+    row = existing(session, incident_id)
     if assessment.analyzer == RULES:
         raised = _add_assessment(session, row, assessment)
-        if raised and row.ended_at is None and (judgement := _judgement_of(session, incident_id)):
+        if raised and row.ended_at is None and (judgement := judgement_of(session, incident_id)):
             judgement.due_at = judgement.due_at or assessment.created_at
         return _incident(session, row)
-    judgement = _judgement_of(session, incident_id)
-    knew = judgement is not None and judgement.look is not None and judgement.look[-1] == _look(row)[-1]
-    held = assessment if knew else assessment.raised_to(row.floor)
+    judgement = judgement_of(session, incident_id)
+    held = assessment if judgement and knew_floor(judgement, row) else assessment.raised_to(row.floor)
     _add_assessment(session, row, held)
     if judgement:
-        _judge_again(session, row, judgement, assessment.created_at, now=held is not assessment)
+        judge_again(session, row, judgement, assessment.created_at, now=held is not assessment)
     return _incident(session, row)
 
 
 def review(session: Session, incident_id: int, review: Review) -> Incident:
     """Let the incident take what a person makes of it, and keep in mind what stood still there if it was harmless."""
-    row = _existing(session, incident_id)
+    row = existing(session, incident_id)
     session.execute(delete(HarmlessPlaceRow).where(HarmlessPlaceRow.incident_id == incident_id))
     if review.feedback is Feedback.FALSE_ALARM:
         session.add_all(HarmlessPlaceRow(**values_of(place)) for place in _still_places(session, row, review.at))
@@ -248,92 +195,6 @@ def assessments(session: Session, incident_id: int) -> list[Assessment]:
     return fetch(session, Assessment, _ASSESSMENTS, incident_id=incident_id)
 
 
-def await_judgement(session: Session, incident_id: int, due_at: datetime, house: House | None) -> None:
-    """Let an incident wait for an analyzer.
-
-    One that was judged waits again when it ended and is not as it was then, or when somebody came for the first time.
-    """
-    incident = _existing(session, incident_id)
-    judgement = _judgement_of(session, incident_id)
-    if judgement is None:
-        if incident.analyzer in (None, RULES):
-            session.add(JudgementRow(incident_id=incident_id, due_at=due_at, tries=0, house=house))
-        return
-    if house is not None:
-        judgement.house = house
-    if judgement.due_at is None:
-        _judge_again(session, incident, judgement, due_at)
-
-
-def resume_judgements(session: Session, due_at: datetime) -> None:
-    """Let those wait again that were judged and ended without a word: it was lost in a crash."""
-    query = select(JudgementRow, IncidentRow).join(IncidentRow)
-    query = query.where(JudgementRow.due_at.is_(None), IncidentRow.ended_at.is_not(None))
-    for judgement, incident in session.execute(query).all():
-        _judge_again(session, incident, judgement, due_at)
-
-
-def claim_judgement(
-    session: Session,
-    now: datetime,
-    seen_since: datetime,
-    without_incidents: Collection[int],
-    without_cameras: Collection[str],
-    *,
-    for_trial: bool,
-) -> Judgement | None:
-    """Choose the most urgent incident that is due, and note how it looks now that it is asked about.
-
-    For a trial: that which failed least, of these the most urgent that was never tried, or was tried the longest ago.
-    """
-    others = _without(without_incidents, without_cameras) | {"seen_since": seen_since}
-    found = session.execute(_FOR_TRIAL if for_trial else _MOST_URGENT, others | {"now": now}).first()
-    if found is None:
-        return None
-    judgement = _judgement(found)
-    look = update(JudgementRow).where(JudgementRow.incident_id == judgement.incident.id)
-    session.execute(look.values(look=_look(judgement.incident)))
-    return judgement
-
-
-def next_judgement_at(
-    session: Session, seen_since: datetime, without_incidents: Collection[int], without_cameras: Collection[str]
-) -> datetime | None:
-    """Say when the next incident is, or was, due."""
-    return session.scalar(_NEXT, _without(without_incidents, without_cameras) | {"seen_since": seen_since})
-
-
-def old_judgements(
-    session: Session, now: datetime, before: datetime, without_incidents: Collection[int], limit: int
-) -> list[Judgement]:
-    """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
-    rows = session.execute(_OLD, _without(without_incidents, ()) | {"now": now, "before": before, "most": limit})
-    return [_judgement(row) for row in rows]
-
-
-def postpone_judgement(session: Session, incident_id: int, due_at: datetime, tries: int, problem: str | None) -> None:
-    """Let an incident wait until later."""
-    if judgement := _judgement_of(session, incident_id):
-        judgement.due_at, judgement.tries, judgement.problem = due_at, tries, problem
-
-
-def hasten_judgements(session: Session, due_at: datetime, after: datetime) -> None:
-    """Let those be due at `due_at` that would be so after `after` only."""
-    session.execute(update(JudgementRow).where(JudgementRow.due_at > after).values(due_at=due_at))
-
-
-def drop_judgement(session: Session, incident_id: int) -> None:
-    """Let an incident wait no longer."""
-    session.execute(delete(JudgementRow).where(JudgementRow.incident_id == incident_id))
-
-
-def backlog(session: Session) -> Backlog:
-    """Count what waits."""
-    query = select(func.count(), func.min(JudgementRow.due_at)).where(JudgementRow.due_at.is_not(None))
-    waiting, oldest_due_at = session.execute(query).one()
-    return Backlog(waiting=waiting, oldest_due_at=oldest_due_at)
-
-
 def assessed_since(session: Session, moment: datetime) -> list[datetime]:
     """List when models gave an assessment, the oldest first."""
     query = select(AssessmentRow.created_at).where(AssessmentRow.analyzer != RULES, AssessmentRow.created_at >= moment)
@@ -363,7 +224,7 @@ def add_picture(
         The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
         their owner once this is committed.
     """
-    _existing(session, picture.incident_id)
+    existing(session, picture.incident_id)
     if replaced := _earlier(session, picture):
         shown = _shown(session, picture.incident_id)
         replaced = [earlier for earlier in replaced if earlier.id not in kept and earlier.id not in shown]
@@ -446,50 +307,10 @@ def _risk_conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield IncidentRow.peak_score >= wanted.minimum_peak
 
 
-def _existing(session: Session, incident_id: int) -> IncidentRow:
-    row = session.scalar(_INCIDENT_ROW, {"incident_id": incident_id})
-    if row is None:
-        raise LookupError(f"there is no incident {incident_id}")
-    return row
-
-
-def _judgement_of(session: Session, incident_id: int) -> JudgementRow | None:
-    return session.scalar(_JUDGEMENT_ROW, {"incident_id": incident_id})
-
-
 def _all_exist(session: Session, incident_ids: set[int]) -> None:
     query = select(IncidentRow.id).where(IncidentRow.id.in_(incident_ids))
     if incident_ids and (missing := incident_ids.difference(session.scalars(query))):
         raise LookupError(f"there is no incident {min(missing)}")
-
-
-def _without(incidents: Collection[int], cameras: Collection[str]) -> dict[str, Any]:
-    return {"incidents": list(incidents), "cameras": list(cameras)}
-
-
-def _judgement(row: Row[Any]) -> Judgement:
-    return Judgement(incident=build(Incident, row), house=row.house, tries=row.tries, problem=row.problem)
-
-
-def _judge_again(
-    session: Session, incident: IncidentRow, judgement: JudgementRow, due_at: datetime, *, now: bool = False
-) -> None:
-    """Let a judged incident wait until its end, unless it is to be `now`, or nobody was there and now is.
-
-    If it ended, it waits once more when it changed notably, else no longer.
-    """
-    if incident.ended_at is not None and judgement.look == _look(incident):
-        session.delete(judgement)
-        return
-    somebody_came = judgement.look is not None and judgement.look[-3] == NOBODY and incident.object_count > 0
-    judgement.due_at = due_at if incident.ended_at is not None or now or somebody_came else None
-    judgement.tries, judgement.problem = 0, None
-
-
-def _look(incident: Incident | IncidentRow) -> tuple[str, ...]:
-    """Return what makes an incident worth another judgement when it changes."""
-    score = (incident.rules_score or 0) // NOTABLE_SCORE_CHANGE
-    return (*incident.labels, *incident.zones, str(incident.object_count), str(score), incident.floor or "no floor")
 
 
 def _incident(session: Session, row: IncidentRow) -> Incident:

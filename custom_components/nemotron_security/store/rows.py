@@ -6,11 +6,19 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, bindparam, select
+from sqlalchemy.orm import Session, defer
 
 from ..models import Assessment, Box, Detection, HarmlessPlace, Picture, Track
-from .tables import Base
+from .tables import Base, Id, IncidentRow
+
+INCIDENT_ID = bindparam("incident_id", type_=Id)
+# Without what is asked of other tables.
+_INCIDENT_ROW = (
+    select(IncidentRow)
+    .options(defer(IncidentRow.picture_id), defer(IncidentRow.peak_score))
+    .where(IncidentRow.id == INCIDENT_ID)
+)
 
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 
@@ -49,3 +57,15 @@ def values_of(
 ) -> dict[str, Any]:
     """Return the columns of a row that keeps this."""
     return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in without}
+
+
+def existing(session: Session, incident_id: int) -> IncidentRow:
+    """Return the row of an incident, to be changed.
+
+    Raises:
+        LookupError: there is none.
+    """
+    row = session.scalar(_INCIDENT_ROW, {"incident_id": incident_id})
+    if row is None:
+        raise LookupError(f"there is no incident {incident_id}")
+    return row

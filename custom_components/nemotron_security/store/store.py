@@ -36,7 +36,7 @@ from ..models import (
     Review,
     Track,
 )
-from . import queries
+from . import judgements, queries
 from .engine import checkpoint, for_reading, open_engine
 from .errors import StoreError, StoreProblem, is_about_a_value, store_error
 from .evidence import evidence
@@ -296,11 +296,11 @@ class Store:
         One that waits already keeps its place. One that a model has judged waits once more if it ended and changed
         notably since; else it waits no longer. `house` takes the place of what the house knew before, unless null.
         """
-        await self._async_write(queries.await_judgement, incident_id, due_at, house)
+        await self._async_write(judgements.await_judgement, incident_id, due_at, house)
 
     async def async_resume_judgements(self, due_at: datetime) -> None:
         """At start: let those wait again whose end was lost in a crash."""
-        await self._async_write(queries.resume_judgements, due_at)
+        await self._async_write(judgements.resume_judgements, due_at)
 
     async def async_claim_judgement(
         self,
@@ -319,7 +319,7 @@ class Store:
         It goes on waiting until `async_assess` stores a model's verdict: whatever happens until then, it is not lost.
         """
         return await self._async_write(
-            queries.claim_judgement,
+            judgements.claim_judgement,
             now,
             seen_since,
             without_incidents,
@@ -335,31 +335,31 @@ class Store:
         without_cameras: Collection[str] = (),
     ) -> datetime | None:
         """Say when the next incident is due for an analyzer, or was; null when none waits that is not too old."""
-        return await self._async_read(queries.next_judgement_at, seen_since, without_incidents, without_cameras)
+        return await self._async_read(judgements.next_judgement_at, seen_since, without_incidents, without_cameras)
 
     async def async_old_judgements(
         self, now: datetime, before: datetime, *, without_incidents: Collection[int] = (), limit: int = 20
     ) -> list[Judgement]:
         """List what is due for an analyzer though nothing of the incident was seen since `before`, the oldest first."""
-        return await self._async_read(queries.old_judgements, now, before, without_incidents, limit)
+        return await self._async_read(judgements.old_judgements, now, before, without_incidents, limit)
 
     async def async_postpone_judgement(
         self, incident_id: int, due_at: datetime, *, tries: int, problem: str | None
     ) -> None:
         """Let an incident wait until later, if it still waits."""
-        await self._async_write(queries.postpone_judgement, incident_id, due_at, tries, problem)
+        await self._async_write(judgements.postpone_judgement, incident_id, due_at, tries, problem)
 
     async def async_hasten_judgements(self, due_at: datetime, *, after: datetime) -> None:
         """Let the incidents be due at `due_at` that wait until later than `after`: the clock was set back."""
-        await self._async_write(queries.hasten_judgements, due_at, after)
+        await self._async_write(judgements.hasten_judgements, due_at, after)
 
     async def async_drop_judgement(self, incident_id: int) -> None:
         """Let an incident wait no longer."""
-        await self._async_write(queries.drop_judgement, incident_id)
+        await self._async_write(judgements.drop_judgement, incident_id)
 
     async def async_backlog(self) -> Backlog:
         """Count what waits for an analyzer."""
-        return await self._async_read(queries.backlog)
+        return await self._async_read(judgements.backlog)
 
     async def async_assessed_since(self, moment: datetime) -> list[datetime]:
         """List when models gave an assessment since then, the oldest first."""

@@ -142,6 +142,9 @@ class HouseFacts(TypeDecorator[House]):
             return None
 
 
+RULES = "rules"
+"""The analyzer whose word is provisional."""
+
 Id = BigInteger().with_variant(Integer, "sqlite")
 """A row's id: 64 bits everywhere; SQLite counts up by itself only in what is called INTEGER."""
 
