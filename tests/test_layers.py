@@ -34,7 +34,7 @@ FREE |= {"zone_checks", "zone_picture"}
 # and `vision.pool` to the parent's side.
 LAYERS: tuple[set[str], ...] = (
     {"__init__", "config_flow", "diagnostics", "logbook", "media_source", "repairs", "system_health"}
-    | {"camera_flow", "forms", "zone_flow"}
+    | {"camera_flow", "forms", "options_flow", "zone_flow"}
     | {"detector_draft", "detector_flow", "detector_forms", "model_flow"}
     | PLATFORMS,
     {"http_api", "reviews", "services", "websocket_api", "zone_editor"},

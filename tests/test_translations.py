@@ -26,6 +26,7 @@ from custom_components.nemotron_security import (
     gpu_entities,
     image,
     model_flow,
+    options_flow,
     sensor,
     services,
     switch,
@@ -259,10 +260,10 @@ FORMS = {
     ),
     ("config", "reconfigure"): schema_keys(config_flow.RECONFIGURE_SCHEMA),
     ("config", "reauth_confirm"): schema_keys(config_flow.REAUTH_SCHEMA),
-    ("options", "incidents"): schema_keys(config_flow.INCIDENTS_SCHEMA),
-    ("options", "workers"): schema_keys(config_flow.WORKERS_SCHEMA),
-    ("options", "judging"): schema_keys(config_flow.JUDGING_SCHEMA) - {config_flow.SECTION_LIMITS},
-    ("options", "gpus"): schema_keys(config_flow.GPUS_SCHEMA),
+    ("options", "incidents"): schema_keys(options_flow.INCIDENTS_SCHEMA),
+    ("options", "workers"): schema_keys(options_flow.WORKERS_SCHEMA),
+    ("options", "judging"): schema_keys(options_flow.JUDGING_SCHEMA) - {options_flow.SECTION_LIMITS},
+    ("options", "gpus"): schema_keys(options_flow.GPUS_SCHEMA),
     **{(name, step): fields for name in ("config", "options") for step, fields in DETECTOR_FORMS.items()},
     ("camera", "user"): schema_keys(camera_flow.SOURCE_SCHEMA),
     ("camera", "source"): schema_keys(camera_flow.SOURCE_SCHEMA),
@@ -282,7 +283,7 @@ WINDOWS = {("camera", "draw")}
 
 ADVANCED = {camera_flow.SECTION_ADVANCED: schema_keys(camera_flow.ADVANCED_SCHEMA)}
 SECTIONS = {
-    ("options", "judging"): {config_flow.SECTION_LIMITS: schema_keys(config_flow.LIMITS_SCHEMA)},
+    ("options", "judging"): {options_flow.SECTION_LIMITS: schema_keys(options_flow.LIMITS_SCHEMA)},
     **{("camera", source): ADVANCED for source in camera_flow.SOURCES},
 }
 
@@ -290,7 +291,7 @@ SECTIONS = {
 FLOWS = {
     "camera": camera_flow.CameraSubentryFlow,
     "config": config_flow.NemotronSecurityConfigFlow,
-    "options": config_flow.NemotronSecurityOptionsFlow,
+    "options": options_flow.NemotronSecurityOptionsFlow,
 }
 
 
@@ -398,7 +399,7 @@ def test_every_error_is_translated_and_every_translation_used() -> None:
     # The server's address has an error of its own in place of the streams'.
     assert problems(checks) | problems(zone_checks) | set(config_flow.PROBE_ERRORS.values()) <= translated
     assert errors["config"] & errors["options"] >= DETECTOR_ERRORS
-    modules = (config_flow, camera_flow, checks, detector_flow, model_flow, zone_checks, zone_flow)
+    modules = (config_flow, camera_flow, checks, detector_flow, model_flow, options_flow, zone_checks, zone_flow)
     assert translated - DETECTOR_ERRORS <= set().union(*map(literals, modules))
 
 
