@@ -49,7 +49,7 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def _answer(request: dict[str, Any], asked_at: float) -> dict[str, Any]:
     wanted = request.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties", {})
-    if "risk_score" not in wanted:
+    if "word" in wanted or "risk_score" not in wanted:
         return _completion(_trial(wanted, request))
     await asyncio.sleep(max(0.0, asked_at + ANSWER_TIME - time.time()))
     verdict = {
@@ -67,8 +67,8 @@ async def _answer(request: dict[str, Any], asked_at: float) -> dict[str, Any]:
 
 def _trial(wanted: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
     """Answer what a new model is tried with: something that the schema allows, or the number in the picture."""
-    if "number" not in wanted:
-        return {name: schema["enum"][0] for name, schema in wanted.items()}
+    if "word" in wanted:
+        return {"word": wanted["word"]["enum"][0]}
     parts = request["messages"][0]["content"]
     url = next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
     return {"number": _numbers()[base64.b64decode(url.partition(",")[2])]}
