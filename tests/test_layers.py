@@ -46,6 +46,7 @@ LAYERS: tuple[set[str], ...] = (
         "feeds",
         "health",
         "issues",
+        "judging",
         "lasting",
         "model_watch",
         "task_watch",

@@ -5,39 +5,25 @@ worker's reports -> coordinators, incidents -> store -> websocket channels, even
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import timedelta
 from functools import partial
 import sys
 import time
-from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
-from .analysis import AnalysisProblem, Analyzer, Case, rules
-from .analysis.ai_task import AiTaskAnalyzer
-from .analysis.analyst import Analyst, AnalystLimits
+from .analysis import Case, rules
+from .analysis.analyst import Analyst
 from .analysis.breaker import BreakerState
 from .analysis.briefing import Briefing
 from .analysis.budget import Budget
 from .analysis.context import HouseWatch
 from .analysis.keyframes import LARGEST_SIDE
-from .analysis.nemotron import NemotronAnalyzer
-from .analysis.probe import ModelProblem
 from .announcer import Announcer
 from .broadcasters import async_channels
 from .const import (
-    ANALYZER_AI_TASK,
-    ANALYZER_NEMOTRON,
-    CONF_AI_TASK_ENTITY,
-    CONF_ANALYZER,
-    CONF_CALLS_PER_HOUR,
-    CONF_CONCURRENCY,
-    CONF_COOLDOWN,
     CONF_MAXIMUM_LENGTH,
-    CONF_NEWS_FOR,
-    CONF_OPENING_DELAY,
     CONF_QUIET_TIME,
     CONF_WORKERS,
     DEFAULT_MAXIMUM_LENGTH,
@@ -54,14 +40,14 @@ from .gpus import GpuMonitor
 from .health import PipelineHealth
 from .incidents import Incidents
 from .issues import ISSUE_ENVIRONMENT, Issues
+from .judging import Judging
 from .lasting import Lasting
-from .model_watch import ModelWatch, answer_time
+from .model_watch import ModelWatch
 from .models import Assessment, CameraFigures, CameraHealth, CameraStatus, Problem
 from .outside import Outside
 from .payloads import PartState
 from .permissions import async_permissions
 from .store import Store
-from .task_watch import TaskWatch
 from .vision.messages import (
     CameraState,
     DetectorConfig,
@@ -133,24 +119,19 @@ class Runtime:
         self.outside = Outside(
             hass, entry, self.executor, self.incidents, detects=lambda camera_id: self._watched(camera_id) is not None
         )
-        self.model_watch: ModelWatch | None = None
-        """Of the model that we ask ourselves."""
-        if entry.data.get(CONF_ANALYZER) == ANALYZER_NEMOTRON:
-            self.model_watch = ModelWatch(hass, entry, self.issues, self.budget)
-        if (analyzer := _analyzer(hass, entry, self.model_watch)) is not None:
-            self._analysts.append(
-                Analyst(
-                    analyzer,
-                    store,
-                    self.incidents,
-                    self.house.read,
-                    self.briefing,
-                    limits=_analyst_limits(entry),
-                    budget=self.budget,
-                    on_problem=self._handle_analyzer_problem,
-                    on_breaker=self._handle_breaker,
-                )
-            )
+        self._judging = Judging(
+            hass,
+            entry,
+            store=store,
+            incidents=self.incidents,
+            house=self.house.read,
+            briefing=self.briefing,
+            budget=self.budget,
+            issues=self.issues,
+            on_state=self._handle_analyzer,
+            on_breaker=self._handle_breaker,
+        )
+        self._analysts += self._judging.analysts
         self.health = PipelineHealth(
             hass,
             entry,
@@ -193,20 +174,14 @@ class Runtime:
         self._entry.async_on_unload(self.house.async_start())
         self._entry.async_on_unload(self._permissions.async_on_registered(self._handle_registered))
         await self.incidents.async_start()
-        for analyst in self._analysts:
-            await analyst.async_start()
-            if self.model_watch is not None:
-                self.model_watch.async_listen(analyst.server_answers)
+        await self._judging.async_start()
         self.announcer.pipeline_status(
             worker=PartState.STARTING,
             detector=PartState.OFF,
             store=PartState.RUNNING,
             analyzer=PartState.RUNNING if self._analysts else PartState.OFF,
         )
-        if self.model_watch is not None:
-            self.model_watch.async_start()
-        elif self._entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
-            self._entry.async_on_unload(TaskWatch(self._hass, self._entry, self.issues).async_start())
+        self._judging.async_watch()
         self._load_detector()
         self._entry.async_on_unload(
             self.health.async_add_listener(lambda: self.announcer.pipeline_figures(self.health.data))
@@ -231,10 +206,7 @@ class Runtime:
         await self.gpus.async_stop()
         await self.executor.async_stop()
         await self.incidents.async_stop()
-        for analyst in self._analysts:  # only now: the last incidents are to be queued as well
-            await analyst.async_stop()
-        if self.model_watch is not None:
-            await self.model_watch.async_stop()
+        await self._judging.async_stop()  # only now: the last incidents are to be queued as well
         await self._lasting.async_stop()
         self.announcer.async_stop()
         for camera_id in self.cameras:
@@ -260,8 +232,7 @@ class Runtime:
             return
         quiet_time, maximum_length = _incident_times(self._entry)
         self.incidents.set_options(quiet_time=quiet_time, maximum_length=maximum_length)
-        for analyst in self._analysts:
-            analyst.set_limits(_analyst_limits(self._entry))
+        self._judging.async_follow_options()
         self.gpus.async_follow_options()
         self._load_detector()
         await self.async_sync_cameras()
@@ -368,6 +339,11 @@ class Runtime:
 
     # --- what the parts ask -----------------------------------------------------------------------------------------
 
+    @property
+    def model_watch(self) -> ModelWatch | None:
+        """Of the model that we ask ourselves."""
+        return self._judging.model_watch
+
     def _assess_by_rules(self, case: Case) -> Assessment:
         return rules.assess(self.briefing.settled(case))
 
@@ -375,16 +351,8 @@ class Runtime:
         return self._names.get(camera_id, camera_id)
 
     @callback
-    def _handle_analyzer_problem(self, problem: AnalysisProblem | None) -> None:
-        """Say that the model fails; a refused key is asked for anew. Incidents keep the rules' score meanwhile."""
-        self.announcer.pipeline_status(analyzer=PartState.FAILED if problem else PartState.RUNNING)
-        if problem is AnalysisProblem.UNAUTHORIZED:
-            self._entry.async_start_reauth(self._hass)
-        elif self.model_watch is None:
-            gone = ModelProblem.TASK_GONE if problem is AnalysisProblem.MODEL_NOT_FOUND else None
-            self.issues.async_set("analyzer", gone, {"model": self._entry.data.get(CONF_AI_TASK_ENTITY, "")})
-        elif problem is not AnalysisProblem.RATE_LIMITED:
-            self.model_watch.async_handle_problem(problem)
+    def _handle_analyzer(self, state: PartState) -> None:
+        self.announcer.pipeline_status(analyzer=state)
 
     @callback
     def _handle_breaker(self, state: BreakerState) -> None:
@@ -499,27 +467,3 @@ def _incident_times(entry: NemotronSecurityConfigEntry) -> tuple[float, float]:
 def _workers(entry: NemotronSecurityConfigEntry) -> int:
     """Return how many processes the cameras are spread over, at most."""
     return int(entry.options.get(CONF_WORKERS, DEFAULT_WORKERS))
-
-
-def _analyst_limits(entry: NemotronSecurityConfigEntry) -> AnalystLimits:
-    """Return how often the model may be asked; what the user did not choose is as `AnalystLimits` has it."""
-    options = entry.options
-    names = (CONF_OPENING_DELAY, CONF_CONCURRENCY, CONF_COOLDOWN, CONF_CALLS_PER_HOUR)
-    chosen: dict[str, Any] = {name: int(options[name]) for name in names if name in options}
-    if CONF_NEWS_FOR in options:
-        chosen[CONF_NEWS_FOR] = timedelta(minutes=options[CONF_NEWS_FOR])
-    return AnalystLimits(**chosen)
-
-
-def _analyzer(hass: HomeAssistant, entry: NemotronSecurityConfigEntry, watch: ModelWatch | None) -> Analyzer | None:
-    """Return the model that judges besides the rules, if one is configured."""
-    if watch is not None:
-        return NemotronAnalyzer(
-            watch.model,
-            on_pictures=watch.async_handle_pictures,
-            on_refused_schema=watch.async_doubt,
-            on_repeat=watch.budget.note,
-        )
-    if entry.data.get(CONF_ANALYZER) == ANALYZER_AI_TASK:
-        return AiTaskAnalyzer(hass, entry.data[CONF_AI_TASK_ENTITY], answer_time=partial(answer_time, entry))
-    return None
