@@ -1,4 +1,4 @@
-"""Zones, what opened an incident, harmless places, marked incidents found at once, and the floors that held."""
+"""Zones of tracks, detections and incidents, what opened an incident, and the places that were called harmless."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -14,15 +14,16 @@ _TIME = sa.DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")
 
 
 def upgrade() -> None:
-    """Add the columns, and create the table."""
+    """Add the columns, say that nothing was in a zone so far, and only then demand that; create the table."""
     with op.batch_alter_table("incidents") as batch:
         batch.add_column(sa.Column("trigger", sa.Text(), nullable=True))
-        batch.add_column(sa.Column("floor", sa.String(16), nullable=True))
-    with op.batch_alter_table("assessments") as batch:
-        batch.add_column(sa.Column("floor", sa.String(16), nullable=True))
-    _add_list("assessments", "shown")
     for table in ("incidents", "tracks", "detections"):
-        _add_list(table, "zones")
+        with op.batch_alter_table(table) as batch:
+            batch.add_column(sa.Column("zones", sa.JSON(), nullable=True))
+        op.execute(sa.table(table, sa.column("zones", sa.JSON())).update().values(zones=[]))
+        counts_up = {} if table == "tracks" else {"sqlite_autoincrement": True}
+        with op.batch_alter_table(table, table_kwargs=counts_up) as batch:
+            batch.alter_column("zones", existing_type=sa.JSON(), nullable=False)
     op.create_table(
         "harmless_places",
         sa.Column("id", _ID, autoincrement=True, nullable=False),
@@ -39,14 +40,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_harmless_places_camera_id", "harmless_places", ["camera_id"])
     op.create_index("ix_harmless_places_incident_id", "harmless_places", ["incident_id"])
-    op.create_index("ix_incidents_feedback", "incidents", ["feedback"])
-
-
-def _add_list(table: str, name: str) -> None:
-    """Add a list, say that nothing is in it so far, and only then demand one."""
-    with op.batch_alter_table(table) as batch:
-        batch.add_column(sa.Column(name, sa.JSON(), nullable=True))
-    op.execute(sa.table(table, sa.column(name, sa.JSON())).update().values({name: []}))
-    counts_up = {} if table == "tracks" else {"sqlite_autoincrement": True}
-    with op.batch_alter_table(table, table_kwargs=counts_up) as batch:
-        batch.alter_column(name, existing_type=sa.JSON(), nullable=False)
