@@ -4,13 +4,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from ..models import Detection, Evidence, Feedback, Incident, Way
 from . import queries
-from .rows import fetch, select_fields
-from .tables import DetectionRow, Id, IncidentRow, TrackRow
+from .rows import INCIDENT_ID, fetch, select_fields
+from .tables import DetectionRow, IncidentRow
 
 
 def evidence(
@@ -65,7 +65,7 @@ def _first_and_largest() -> Select[Any]:
             number(area.desc()).label("by_area"),
             func.count().over(partition_by=DetectionRow.track_id).label("sights"),
         )
-        .where(DetectionRow.incident_id == bindparam("incident_id", type_=Id))
+        .where(DetectionRow.incident_id == INCIDENT_ID)
         .subquery()
     )
     return (
@@ -82,8 +82,8 @@ _EARLIER = (
     select_fields(Incident, IncidentRow)
     .where(
         IncidentRow.camera_id.in_(bindparam("cameras", expanding=True)),
-        or_(IncidentRow.ended_at.is_(None), IncidentRow.ended_at >= bindparam("since")),
-        IncidentRow.id < bindparam("incident_id", type_=Id),
+        queries.went_on_until(bindparam("since")),
+        IncidentRow.id < INCIDENT_ID,
     )
     .order_by(IncidentRow.id.desc())
     .limit(_MOST)
@@ -92,7 +92,7 @@ _REVIEWED = (
     select_fields(Incident, IncidentRow)
     .where(
         IncidentRow.feedback == bindparam("feedback"),
-        exists().where(TrackRow.incident_id == IncidentRow.id, TrackRow.label.in_(bindparam("labels", expanding=True))),
+        queries.has_label(bindparam("labels", expanding=True)),
     )
     .order_by(IncidentRow.id.desc())
     .limit(_MOST)

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Text,
     cast,
@@ -39,7 +40,7 @@ from ..models import (
     raised_reasoning,
 )
 from .judgements import judge_again, judgement_of, knew_floor
-from .rows import INCIDENT_ID, domain_of, existing, fetch, select_fields, values_of
+from .rows import INCIDENT_ID, build, existing, fetch, select_fields, values_of
 from .search import search_text, words_of
 from .tables import RULES, AssessmentRow, DetectionRow, HarmlessPlaceRow, IncidentRow, PictureRow, TrackRow
 
@@ -224,7 +225,7 @@ def add_picture(
         The picture with its id, its incident with the best picture, and the ids of pictures whose files have lost
         their owner once this is committed.
     """
-    existing(session, picture.incident_id)
+    _all_exist(session, {picture.incident_id})
     if replaced := _earlier(session, picture):
         shown = _shown(session, picture.incident_id)
         replaced = [earlier for earlier in replaced if earlier.id not in kept and earlier.id not in shown]
@@ -248,11 +249,9 @@ def pictures(session: Session, incident_id: int) -> list[Picture]:
 
 def picture(session: Session, picture_id: int) -> tuple[Picture, str] | None:
     """Find a picture and the camera that took it."""
-    query = select(PictureRow, IncidentRow.camera_id).join(IncidentRow).where(PictureRow.id == picture_id)
-    if (found := session.execute(query).first()) is None:
-        return None
-    row, camera_id = found
-    return domain_of(Picture, row), camera_id
+    query = select_fields(Picture, PictureRow).add_columns(IncidentRow.camera_id).where(PictureRow.id == picture_id)
+    found = session.execute(query.join(IncidentRow, IncidentRow.id == PictureRow.incident_id)).first()
+    return None if found is None else (build(Picture, found), found.camera_id)
 
 
 def picture_sizes(session: Session, picture_ids: Collection[int]) -> dict[int, int]:
@@ -274,12 +273,22 @@ def orphans(session: Session, picture_ids: set[int]) -> set[int]:
     return picture_ids - set(session.scalars(query))
 
 
+def has_label(labels: Sequence[str] | BindParameter[Any]) -> ColumnElement[bool]:
+    """Ask for incidents in which something with one of these labels took part."""
+    return exists().where(TrackRow.incident_id == IncidentRow.id, TrackRow.label.in_(labels))
+
+
+def went_on_until(moment: datetime | BindParameter[Any]) -> ColumnElement[bool]:
+    """Ask for incidents that go on, or did until then or later."""
+    return or_(IncidentRow.ended_at.is_(None), IncidentRow.ended_at >= moment)
+
+
 def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
     row = IncidentRow
     if wanted.camera_ids is not None:
         yield row.camera_id.in_(sorted(wanted.camera_ids))
     if wanted.labels is not None:
-        yield exists().where(TrackRow.incident_id == row.id, TrackRow.label.in_(sorted(wanted.labels)))
+        yield has_label(sorted(wanted.labels))
     if wanted.zones is not None:
         # The list is kept as JSON, where a name stands in quotes; REPLACE tells capitals apart in every database.
         text = cast(row.zones, Text)
@@ -287,7 +296,7 @@ def _conditions(wanted: IncidentFilter) -> Iterator[ColumnElement[bool]]:
         yield or_(false(), *(func.replace(text, name, "") != text for name in names))
     yield from _risk_conditions(wanted)
     if wanted.since is not None:
-        yield or_(row.ended_at.is_(None), row.ended_at >= wanted.since)
+        yield went_on_until(wanted.since)
     if wanted.until is not None:
         yield row.started_at < wanted.until
     if wanted.reviewed is not None:
@@ -334,7 +343,7 @@ def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) 
     if assessment.analyzer == RULES:
         row.rules_score, row.floor = assessment.risk_score, assessment.floor
     if assessment.analyzer == RULES and row.analyzer not in (None, RULES):
-        # A model has judged: the rules' later word is kept, but but for a floor it does not take its place.
+        # A model has judged: the rules' later word is kept, but except for a floor it does not take its place.
         return _hold(row)
     row.risk_score, row.analyzer = assessment.risk_score, assessment.analyzer
     row.title, row.summary, row.reasoning = assessment.title, assessment.summary, assessment.reasoning

@@ -23,11 +23,6 @@ _INCIDENT_ROW = (
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 
 
-def domain_of[T](kind: type[T], row: object) -> T:
-    """Build a domain object of the row's columns of the same names."""
-    return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})  # type: ignore[arg-type]
-
-
 @cache
 def select_fields(kind: type[Any], row: type[Base]) -> Select[Any]:
     """Ask for a domain object's fields alone: a row that nobody will change takes twice as long to come."""
