@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from . import DetectionFailure
 from .environment import free_space
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,14 +55,8 @@ class DownloadProblem(StrEnum):
     """It is being downloaded already. Two would write into the same file."""
 
 
-class DownloadError(Exception):
+class DownloadError(DetectionFailure[DownloadProblem]):
     """A file could not be had."""
-
-    def __init__(self, problem: DownloadProblem, detail: str = "") -> None:
-        """Keep what to tell the user and the words for people who look for the cause."""
-        super().__init__(f"{problem}: {detail}" if detail else str(problem))
-        self.problem = problem
-        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from ..vision.plugins import (
     ULTRALYTICS_REQUIREMENTS,
 )
 from ..vision.redact import redact
+from . import DetectionFailure
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -120,14 +121,8 @@ def ultralytics_packages(build: Build) -> Packages:
     return Packages(wheels=(*ULTRALYTICS_REQUIREMENTS, *onnx), stubs=TENSORRT_REQUIREMENTS if build.tensorrt else ())
 
 
-class EnvironmentFailure(Exception):  # noqa: N818  # what happened is no fault of a program's
+class EnvironmentFailure(DetectionFailure[EnvironmentProblem]):
     """The environment could not be made."""
-
-    def __init__(self, problem: EnvironmentProblem, detail: str = "") -> None:
-        """Keep what to tell the user and the words for people who look for the cause."""
-        super().__init__(f"{problem}: {detail}" if detail else str(problem))
-        self.problem = problem
-        self.detail = detail
 
 
 def platform_problem() -> EnvironmentProblem | None:

@@ -13,6 +13,8 @@ import zipfile
 
 import yaml
 
+from . import DetectionFailure
+
 NCNN_FILES: Final = ("model.ncnn.param", "model.ncnn.bin", "metadata.yaml")
 _NCNN_LIMITS: Final = {"model.ncnn.param": 8_000_000, "model.ncnn.bin": 1_000_000_000, "metadata.yaml": 1_000_000}
 """Bytes that each of them may have."""
@@ -61,14 +63,8 @@ class ModelFileProblem(StrEnum):
     SPACE = "model_no_space"
 
 
-class ModelFileError(Exception):
+class ModelFileError(DetectionFailure[ModelFileProblem]):
     """A file cannot be used."""
-
-    def __init__(self, problem: ModelFileProblem, detail: str = "") -> None:
-        """Keep what to tell the user and the words for people who look for the cause."""
-        super().__init__(f"{problem}: {detail}" if detail else str(problem))
-        self.problem = problem
-        self.detail = detail
 
 
 def kind_of(path: Path) -> ModelKind:
