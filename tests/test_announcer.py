@@ -49,11 +49,9 @@ class Listener:
     def __init__(self) -> None:
         self.received: list[Message] = []
 
-    def wants(self, message: Message) -> bool:
-        return True
-
-    def send(self, message: Message) -> None:
+    def offer(self, message: Message) -> bool:
         self.received.append(message)
+        return True
 
     def abandon(self) -> None:
         raise AssertionError("it never fails")
@@ -134,11 +132,10 @@ async def test_detections_once_a_second_and_camera_on_the_bus(hass: HomeAssistan
     on_channel: list[Message] = []
 
     class Client:
-        def wants(self, message: Message) -> bool:
-            return message.type is MessageType.DETECTION
-
-        def send(self, message: Message) -> None:
-            on_channel.append(message)
+        def offer(self, message: Message) -> bool:
+            if taken := message.type is MessageType.DETECTION:
+                on_channel.append(message)
+            return taken
 
         def abandon(self) -> None:
             raise AssertionError("it never fails")

@@ -1,5 +1,6 @@
 """The channels themselves: who is counted, who is reached, what a message looks like."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 import json
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from custom_components.nemotron_security.broadcasters import (
+    BATCH,
     Broadcaster,
     EventBroadcaster,
     Message,
@@ -82,11 +84,9 @@ class Listener:
         self.received: list[dict[str, Any]] = []
         self.abandoned = False
 
-    def wants(self, message: Message) -> bool:
-        return True
-
-    def send(self, message: Message) -> None:
+    def offer(self, message: Message) -> bool:
         self.received.append(json.loads(message.envelope))
+        return True
 
     def abandon(self) -> None:
         self.abandoned = True
@@ -96,7 +96,7 @@ class FailingListener(Listener):
     """A client whose connection is gone."""
 
     @override
-    def send(self, message: Message) -> None:
+    def offer(self, message: Message) -> bool:
         raise ConnectionResetError
 
 
@@ -104,8 +104,8 @@ class ChoosyListener(Listener):
     """A client that may not have messages of one camera."""
 
     @override
-    def wants(self, message: Message) -> bool:
-        return message.camera_id != "01JDOOR"
+    def offer(self, message: Message) -> bool:
+        return message.camera_id != "01JDOOR" and super().offer(message)
 
 
 def connected[T: Listener](broadcaster: Broadcaster, *listeners: T) -> list[T]:
@@ -355,9 +355,9 @@ class TestConnectionManagement:
     def test_client_that_leaves_during_a_broadcast(self, events: EventBroadcaster) -> None:
         class LeavingListener(Listener):
             @override
-            def send(self, message: Message) -> None:
-                super().send(message)
+            def offer(self, message: Message) -> bool:
                 events.disconnect(self)
+                return super().offer(message)
 
         leaving, staying = connected(events, LeavingListener(), Listener())
         assert events.broadcast_new_event(INCIDENT) == 2
@@ -369,13 +369,68 @@ class TestConnectionManagement:
 
         class KeepingListener(Listener):
             @override
-            def send(self, message: Message) -> None:
+            def offer(self, message: Message) -> bool:
                 taken.append(message)
+                return True
 
         connected(events, *(KeepingListener() for _ in range(3)))
         events.broadcast_new_event(INCIDENT)
         assert len(taken) == 3
         assert len({id(message.envelope) for message in taken}) == 1
+
+
+class TestLargeAudience:
+    """More clients than are served in one turn of the event loop."""
+
+    SIZE = 2 * BATCH + 1
+
+    @pytest.fixture
+    def listeners(self, events: EventBroadcaster) -> list[Listener]:
+        return connected(events, *(Listener() for _ in range(self.SIZE)))
+
+    async def test_is_served_in_batches(self, events: EventBroadcaster, listeners: list[Listener]) -> None:
+        assert events.broadcast_new_event(INCIDENT) == self.SIZE
+        served = [0]
+        while served[-1] < self.SIZE:
+            await asyncio.sleep(0)
+            served.append(sum(len(listener.received) for listener in listeners))
+        assert sorted(set(served)) == [0, BATCH, 2 * BATCH, self.SIZE]
+        assert {message["data"]["id"] for listener in listeners for message in listener.received} == {7}
+
+    async def test_messages_said_together_come_together(
+        self, events: EventBroadcaster, listeners: list[Listener]
+    ) -> None:
+        for _ in range(3):
+            events.broadcast_new_event(INCIDENT)
+        await asyncio.sleep(0)
+        assert [len(listener.received) for listener in listeners] == [3] * BATCH + [0] * (self.SIZE - BATCH)
+
+    async def test_order_while_clients_come_and_go(self, events: EventBroadcaster, listeners: list[Listener]) -> None:
+        start, leaving = events.seq, listeners[-1]
+        events.broadcast_new_event(INCIDENT)
+        (late,) = connected(events, Listener())
+        events.broadcast_new_event(INCIDENT)
+        await asyncio.sleep(0)  # the first of them were served
+        events.disconnect(leaving)
+        for listener in listeners[BATCH : 2 * BATCH]:
+            events.disconnect(listener)
+        events.broadcast_detection(DETECTION)  # few are left now, and it comes after what others wait for
+        for _ in range(24):
+            await asyncio.sleep(0)
+        for listener in listeners[:BATCH]:
+            assert [message["seq"] - start for message in listener.received] == [1, 2, 3]
+        assert [message["seq"] - start for message in late.received] == [2, 3]
+        assert leaving.received == []
+
+    async def test_client_that_fails(self, events: EventBroadcaster, listeners: list[Listener]) -> None:
+        (failing,) = connected(events, FailingListener())
+        events.broadcast_new_event(INCIDENT)
+        events.broadcast_new_event(INCIDENT)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        assert failing.abandoned
+        assert not events.is_connected(failing)
+        assert [len(listener.received) for listener in listeners] == [2] * self.SIZE
 
 
 class TestHistory:

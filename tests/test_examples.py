@@ -206,7 +206,7 @@ async def test_example_that_missed_something(
         await async_report(hass, entry, online(), frame(person(1, at=now), at=now))
         await printed.until("new_event: #1 .*")
         (client,) = events._clients
-        client.send(missed(seq + 1))  # as if it had been dropped
+        client.offer(missed(seq + 1))  # as if it had been dropped
         await printed.until("too slow: coming back for what we missed")
         await printed.until("new_event: #1 .*")
         assert printed.count("away too long.*") == 0

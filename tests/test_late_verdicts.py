@@ -23,11 +23,9 @@ class Listener:
     def __init__(self) -> None:
         self.received: list[Message] = []
 
-    def wants(self, message: Message) -> bool:
-        return True
-
-    def send(self, message: Message) -> None:
+    def offer(self, message: Message) -> bool:
         self.received.append(message)
+        return True
 
     def abandon(self) -> None:
         raise AssertionError("it never fails")

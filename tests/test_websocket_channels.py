@@ -752,7 +752,7 @@ class TestWebSocketErrorHandling:
         def fail(*_args: Any, **_options: Any) -> None:
             raise ValueError
 
-        monkeypatch.setattr(subscription, "_hand_over", fail)
+        monkeypatch.setattr(subscription, "_send_message", fail)
         if waits:
             monkeypatch.setattr(subscription, "_queued", [None] * MAXIMUM_BACKLOG)
         runtime.events.broadcast_event_updated(INCIDENT)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 import json
+from types import SimpleNamespace
 from typing import Any, cast
 
 from homeassistant.components.websocket_api import ActiveConnection
@@ -78,7 +79,7 @@ class Connection:
     """Home Assistant's end of a connection, and its loop: what is handed over is queued until the test reads."""
 
     def __init__(self) -> None:
-        self.user = "somebody"
+        self.user = SimpleNamespace(is_admin=False)
         self.hidden = set[str]()
         """Cameras that the user may not read."""
         self.subscriptions: dict[int, Callable[[], None]] = {}
@@ -110,7 +111,7 @@ class Connection:
         self.timers.append(Timer(action))
         return self.timers[-1]
 
-    def may_hear(self, user: str, camera_id: str) -> bool:
+    def may_hear(self, user: SimpleNamespace, camera_id: str) -> bool:
         return camera_id not in self.hidden
 
     def read(self) -> list[dict[str, Any]]:

@@ -5,8 +5,9 @@ at the clock's milliseconds, so that a number of an earlier run is not taken for
 clock was set back; the run's own name tells runs apart whatever the clock says.
 """
 
+import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import merge
@@ -38,6 +39,9 @@ HISTORY = 1024
 """Messages of each type that a channel keeps for `since`: as many as Home Assistant lets wait for a client for long."""
 SHORT_HISTORY = 512
 """The same of a type that comes often and is out of date soon."""
+BATCH = 64
+"""Clients that are served in one turn of the event loop. With more, each part of Home Assistant's way to the socket
+would pass over all of them before the next, and find none of what it needs in the processor's cache."""
 SCORES_KEPT = 4096
 """Incidents of which the events channel remembers the highest score announced."""
 
@@ -91,11 +95,8 @@ def missed(dropped: int) -> Message:
 class Client(Protocol):
     """Whoever listens to a channel. What it does must not block; one that raises is dropped."""
 
-    def wants(self, message: Message) -> bool:
-        """Say whether the client may and would have the message."""
-
-    def send(self, message: Message) -> None:
-        """Take the message."""
+    def offer(self, message: Message) -> bool:
+        """Take the message if the client may and would have it, and say so."""
 
     def abandon(self) -> None:
         """Let go of everything: the client failed and was dropped. Must not raise."""
@@ -112,6 +113,16 @@ class Past(NamedTuple):
     def complete(self) -> bool:
         """Whether that is all of it."""
         return not self.lacking
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """Messages on their way to a large audience: everybody who listened when they were said."""
+
+    clients: list[Client]
+    messages: list[Message]
+    served: int = 0
+    """To how many clients they were offered."""
 
 
 class _History:
@@ -135,6 +146,7 @@ class Broadcaster:
         """Begin without clients; keep so many messages of each type for `since`."""
         self._clients: dict[Client, Collection[str] | None] = {}
         """In the order in which they came, with the types of message that each chose; null for all."""
+        self._rounds: deque[_Round] = deque()
         self._audience_listener: Callable[[], None] | None = None
         self._seq = time.time_ns() // 1_000_000
         self._history = {type_: _History(length, self._seq) for type_, length in history.items()}
@@ -199,22 +211,49 @@ class Broadcaster:
         return self._seq
 
     def _deliver(self, message: Message) -> int:
-        """Keep a message, hand it to everybody who wants it, and return to how many."""
+        """Keep a message, offer it to everybody, and return how many took it; never raises for a client.
+
+        A large audience is offered it in the next turns of the event loop, and counts as if everybody took it.
+        """
         if (history := self._history.get(message.type)) is not None:
             history.add(message)
-        reached = 0
-        for client in tuple(self._clients):
+        clients = list(self._clients)
+        if len(clients) <= BATCH and not self._rounds:
+            return self._offer(message, clients)
+        if self._rounds and not (last := self._rounds[-1]).served and last.clients == clients:
+            last.messages.append(message)
+            return len(clients)
+        if not self._rounds:
+            asyncio.get_running_loop().call_soon(self._serve)
+        self._rounds.append(_Round(clients=clients, messages=[message]))
+        return len(clients)
+
+    def _serve(self) -> None:
+        """Offer what was said to the next clients of a large audience."""
+        current = self._rounds[0]
+        begin, current.served = current.served, current.served + BATCH
+        for message in current.messages:
+            self._offer(message, current.clients[begin : current.served])
+        if current.served >= len(current.clients):
+            self._rounds.popleft()
+        if self._rounds:
+            loop = asyncio.get_running_loop()
+            # Home Assistant needs two turns: one to wake the connections' writers, one in which these write.
+            loop.call_soon(loop.call_soon, self._serve)
+
+    def _offer(self, message: Message, clients: Iterable[Client]) -> int:
+        """Offer a message to those of the clients that still listen, and return how many took it."""
+        taken = 0
+        for client in clients:
+            if client not in self._clients:
+                continue
             try:
-                if not client.wants(message):
-                    continue
-                client.send(message)
+                taken += client.offer(message)
             except Exception:  # whatever a client does, the others are served
                 _LOGGER.warning("A client of a websocket channel failed and was dropped", exc_info=True)
                 self.disconnect(client)
                 client.abandon()
-            else:
-                reached += 1
-        return reached
+        return taken
 
 
 class EventBroadcaster(Broadcaster):

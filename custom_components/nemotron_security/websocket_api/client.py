@@ -125,20 +125,22 @@ class Subscription:
         wanted: MessageFilter,
     ) -> None:
         """Belong to the command of that id."""
-        self._connection = connection
-        self._message_id = message_id
-        self._channel = channel
+        # what every message needs comes first, so that it lies together in memory
+        self._passes = None if wanted == MessageFilter() else wanted.passes
         self._user = connection.user
         self._may_hear = permissions.may_hear
-        self._types = wanted.types
-        self._passes = None if wanted == MessageFilter() else wanted.passes
-        self._queued = queued(connection)
-        self._past: deque[Message] = deque()
-        self._told: set[int | None] = set()
-        """Incidents that the past told of."""
-        self._waiting = Waiting()
         self._holding = True
         """Whether messages have to wait: until it is started, and behind those that wait."""
+        self._queued = queued(connection)
+        self._told: set[int | None] = set()
+        """Incidents that the past told of."""
+        self._send_message = connection.send_message
+        self._message_id = message_id
+        self._connection = connection
+        self._channel = channel
+        self._types = wanted.types
+        self._past: deque[Message] = deque()
+        self._waiting = Waiting()
         self._timer: TimerHandle | None = None
 
     @callback
@@ -166,19 +168,30 @@ class Subscription:
                 translation_key="subscription_ended",
             )
 
-    def wants(self, message: Message) -> bool:
+    def offer(self, message: Message) -> bool:
+        """Hand the message to Home Assistant, which queues it for the connection, or let it wait; never blocks.
+
+        Returns:
+            Whether the user chose it and may have it.
+        """
+        # As in _wants, but without calls: this line is what most messages cost most clients.
+        if (self._passes is not None or not self._user.is_admin) and not self._wants(message):
+            return False
+        if self._holding or len(self._queued) >= MAXIMUM_BACKLOG:
+            self._hold(message)
+        elif self._told:
+            self._hand_over(message)
+        else:
+            self._send_message(_frame(self._message_id, message.envelope))
+        return True
+
+    def _wants(self, message: Message) -> bool:
         """Say whether the user chose the message and may have it; asked for each, because policies change."""
-        if message.type is MessageType.MISSED:  # of what it chose
-            return True
         if self._passes is not None and not self._passes(message):
             return False
         return message.camera_id is None or self._may_hear(self._user, message.camera_id)
 
-    def send(self, message: Message) -> None:
-        """Hand the message to Home Assistant, which queues it for the connection, or let it wait; never blocks."""
-        if not self._holding and len(self._queued) < MAXIMUM_BACKLOG:
-            self._hand_over(message)
-            return
+    def _hold(self, message: Message) -> None:
         self._waiting.add(message)
         if not self._holding:
             self._holding = True
@@ -195,7 +208,7 @@ class Subscription:
         self._past.extend(
             message
             for message in past
-            if self.wants(message)
+            if self._wants(message)
             and (message.type is not MessageType.NEW_EVENT or message.incident_id not in announced)
         )
         self._told = {message.incident_id for message in self._past if message.type is MessageType.NEW_EVENT}
@@ -224,16 +237,17 @@ class Subscription:
         while free > 0 and (self._past or self._waiting):
             past = bool(self._past)
             message = self._past.popleft() if past else self._waiting.pop()
-            if self.wants(message):  # once more: it waited, and policies change
+            # once more: it waited, and policies change
+            if message.type is MessageType.MISSED or self._wants(message):
                 self._hand_over(message, past=past)
                 free -= 1
 
     def _hand_over(self, message: Message, *, past: bool = False) -> None:
         if self._told and not past and message.type is MessageType.NEW_EVENT and message.incident_id in self._told:
             message = replace(message, type=MessageType.EVENT_UPDATED)
-            if not self.wants(message):
+            if not self._wants(message):
                 return
-        self._connection.send_message(_frame(self._message_id, message.envelope))
+        self._send_message(_frame(self._message_id, message.envelope))
 
     @callback
     def _close(self) -> None:
