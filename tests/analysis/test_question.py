@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from aiohttp import ClientSession, web
+from homeassistant.helpers.json import json_bytes
 from PIL import Image
 import pytest
 
@@ -417,7 +418,7 @@ async def test_server_that_does_not_say_why_it_refuses_pictures_is_shown_a_small
     assert told == ["HTTP 400: Bad request"]
     caption, picture = faulty.requests[-1]["messages"][1]["content"][1:]
     assert "closest" in caption["text"]
-    with Image.open(BytesIO(base64.b64decode(picture["image_url"]["url"].partition(",")[2]))) as image:
+    with Image.open(BytesIO(base64.b64decode(str(picture["image_url"]["url"]).partition(",")[2]))) as image:
         assert max(image.size) == 448
 
 
@@ -492,4 +493,5 @@ async def test_real_servers_list_tells_the_context(session: ClientSession, llama
 
 
 def test_question_is_json() -> None:
-    assert json.dumps(question(rich(), key_frames(), *listing(8192)).messages)
+    messages = question(rich(), key_frames(), *listing(8192)).messages
+    assert json.loads(json_bytes(messages)) == json.loads(json.dumps(messages, default=str))

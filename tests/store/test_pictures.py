@@ -87,7 +87,7 @@ async def test_a_missing_or_incomplete_file_reads_as_none(store: Store, pictures
     other = await add_picture(store, await begin(store))
     damage(pictures / "0" / f"{picture.id}.jpg")  # type: ignore[operator]
     assert await store.async_read_picture(picture.id) is None
-    assert await store.async_read_pictures([other.id, picture.id]) == [JPEG, None]
+    assert store.read_pictures([other, picture]) == [JPEG, None]
 
 
 async def test_an_id_names_a_picture_only_while_it_has_a_row(store: Store, pictures: Path) -> None:

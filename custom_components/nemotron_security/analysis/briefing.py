@@ -193,9 +193,13 @@ class Briefing:
             if last := await self._async_keep_view(incident, main, view):
                 pictures = [picture for picture in pictures if picture.kind is not PictureKind.LAST] + [last]
         pictures = candidates(pictures, matters, most)
-        read = await self._store.async_read_pictures([picture.id for picture in pictures])
+        return await asyncio.to_thread(self._read_key_frames, pictures, matters, most)
+
+    def _read_key_frames(self, pictures: Sequence[Picture], matters: Mapping[int, int], most: int) -> list[KeyFrame]:
+        """Choose among the pictures that are there; no larger than any model takes them. Not for the event loop."""
+        read = self._store.read_pictures(pictures)
         jpegs = {picture.id: jpeg for picture, jpeg in zip(pictures, read, strict=True) if jpeg is not None}
-        return await asyncio.to_thread(lambda: list(_key_frames(choose(pictures, matters, most, jpegs), jpegs)))
+        return list(_key_frames(choose(pictures, matters, most, jpegs), jpegs))
 
     async def _async_newest_view(self, incident: Incident) -> Snapshot | None:
         """Return what the camera sees now: where the object went, what it left, what is missing."""
@@ -242,7 +246,7 @@ def _no_view(incident: Incident, err: Exception) -> None:
 
 
 def _key_frames(chosen: Sequence[Chosen], jpegs: Mapping[int, bytes]) -> Iterator[KeyFrame]:
-    """Yield the chosen pictures that are there, no larger than any model takes them. Not for the event loop."""
+    """Yield the chosen pictures; one that is damaged is left out."""
     for picture, moment in chosen:
         with contextlib.suppress(KeyError, OSError):
             fitting = scaled(jpegs[picture.id])

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Integer, Row, bindparam, case, delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from ..models import Backlog, House, Incident, Judgement
 from .rows import INCIDENT_ID, build, existing, select_fields
@@ -16,7 +16,8 @@ NOTABLE_SCORE_CHANGE = 10
 NOBODY = "0"
 """How many took part, in the look of an incident in which nothing was seen."""
 
-_JUDGEMENT_ROW = select(JudgementRow).where(JudgementRow.incident_id == INCIDENT_ID)
+_JUDGEMENT_ROW = select(JudgementRow).options(defer(JudgementRow.house)).where(JudgementRow.incident_id == INCIDENT_ID)
+_NOTE_LOOK = update(JudgementRow).where(JudgementRow.incident_id == bindparam("claimed")).values(look=bindparam("look"))
 _WAITING = (
     select_fields(Incident, IncidentRow)
     .add_columns(JudgementRow.house, JudgementRow.tries, JudgementRow.problem)
@@ -88,12 +89,12 @@ def claim_judgement(
     For a trial: that which failed least, of these the most urgent that was never tried, or was tried the longest ago.
     """
     others = _without(without_incidents, without_cameras) | {"seen_since": seen_since}
-    found = session.execute(_FOR_TRIAL if for_trial else _MOST_URGENT, others | {"now": now}).first()
+    found = session.connection().execute(_FOR_TRIAL if for_trial else _MOST_URGENT, others | {"now": now}).first()
     if found is None:
         return None
     judgement = _judgement(found)
-    look = update(JudgementRow).where(JudgementRow.incident_id == judgement.incident.id)
-    session.execute(look.values(look=_look(judgement.incident)))
+    look = {"claimed": judgement.incident.id, "look": _look(judgement.incident)}
+    session.connection().execute(_NOTE_LOOK, look)
     return judgement
 
 

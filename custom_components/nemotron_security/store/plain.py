@@ -2,6 +2,7 @@
 
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -42,5 +43,11 @@ def _restored(hint: Any, plain: Any) -> Any:
 
 
 def _restored_dataclass(kind: type[Any], plain: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class has a hash, whatever it is
     return kind(**{name: _restored(hints[name], value) for name, value in plain.items() if name in hints})
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of a dataclass's fields, which are read from its source's text each time."""
+    return get_type_hints(kind)

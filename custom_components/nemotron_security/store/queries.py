@@ -254,12 +254,6 @@ def picture(session: Session, picture_id: int) -> tuple[Picture, str] | None:
     return None if found is None else (build(Picture, found), found.camera_id)
 
 
-def picture_sizes(session: Session, picture_ids: Collection[int]) -> dict[int, int]:
-    """Return how many bytes the pictures' files must have, of those that there are."""
-    rows = session.execute(select(PictureRow.id, PictureRow.size).where(PictureRow.id.in_(picture_ids)))
-    return dict(rows.tuples().all())
-
-
 def picture_bytes(session: Session) -> int:
     """Return how many bytes all pictures have."""
     return int(session.scalar(select(func.coalesce(func.sum(PictureRow.size), 0))) or 0)

@@ -32,12 +32,13 @@ def select_fields(kind: type[Any], row: type[Base]) -> Select[Any]:
 
 
 def fetch[T](session: Session, kind: type[T], query: Select[Any], **parameters: object) -> list[T]:
-    """Build the domain objects of what `select_fields` asks for.
+    """Build the domain objects of what `select_fields` asks for. What the session has not flushed is not seen.
 
     A query that is built once, and takes its values as parameters, takes a quarter of the time of one that is built
-    each time: SQLite answers faster than a statement is put together and recognised.
+    each time: SQLite answers faster than a statement is put together and recognised. Past the session, which would
+    look for objects of its own in the answer, it takes a third of that.
     """
-    return [build(kind, row) for row in session.execute(query, parameters)]
+    return [build(kind, row) for row in session.connection().execute(query, parameters)]
 
 
 def build[T](kind: type[T], row: Sequence[Any]) -> T:

@@ -8,7 +8,7 @@ of the process loses nothing that was committed; a power cut may lose the last m
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -284,11 +284,14 @@ class Store:
 
     async def async_read_picture(self, picture_id: int) -> bytes | None:
         """Return a picture's JPEG; None when there is no such picture or its file is gone or incomplete."""
-        return (await self.async_read_pictures([picture_id]))[0]
+        return await self._async_run(self._reader, partial(self._read_picture, picture_id))
 
-    async def async_read_pictures(self, picture_ids: Sequence[int]) -> list[bytes | None]:
-        """Return the JPEGs of several pictures, each as `async_read_picture` does."""
-        return await self._async_run(self._reader, partial(self._read_pictures, picture_ids))
+    def read_pictures(self, pictures: Iterable[Picture]) -> list[bytes | None]:
+        """Return the JPEGs of pictures that were found just now, each as `async_read_picture` does.
+
+        Not for the event loop: it reads files, and asks no database.
+        """
+        return self._guard(lambda: [self._files.read(picture.id, picture.size) for picture in pictures])
 
     async def async_await_judgement(self, incident_id: int, due_at: datetime, house: House | None) -> None:
         """Let an incident wait for an analyzer, when it opens and again when it ends.
@@ -445,9 +448,9 @@ class Store:
             self._files.remove(picture_id)
         return stored, incident
 
-    def _read_pictures(self, picture_ids: Sequence[int]) -> list[bytes | None]:
-        sizes = self._read(queries.picture_sizes, picture_ids)
-        return [self._files.read(number, sizes[number]) if number in sizes else None for number in picture_ids]
+    def _read_picture(self, picture_id: int) -> bytes | None:
+        found = self._read(queries.picture, picture_id)
+        return None if found is None else self._files.read(picture_id, found[0].size)
 
 
 def _parse(address: str) -> URL:
