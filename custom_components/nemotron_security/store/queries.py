@@ -18,6 +18,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    insert,
     or_,
     select,
 )
@@ -59,6 +60,7 @@ _TRACKS = (
 _ASSESSMENTS = (
     select_fields(Assessment, AssessmentRow).where(AssessmentRow.incident_id == INCIDENT_ID).order_by(AssessmentRow.id)
 )
+_NEW_ASSESSMENT = insert(AssessmentRow)
 _SHOWN = (
     select(AssessmentRow.shown)
     .where(AssessmentRow.incident_id == INCIDENT_ID, AssessmentRow.analyzer != RULES)
@@ -333,7 +335,7 @@ def _merge_tracks(session: Session, incident_id: int, tracks: Sequence[Track]) -
 
 def _add_assessment(session: Session, row: IncidentRow, assessment: Assessment) -> bool:
     """Insert an assessment; return whether it is a floor's that raised what a model had said."""
-    session.add(AssessmentRow(incident_id=row.id, **values_of(assessment)))
+    session.connection().execute(_NEW_ASSESSMENT, {"incident_id": row.id, **values_of(assessment)})
     if assessment.analyzer == RULES:
         row.rules_score, row.floor = assessment.risk_score, assessment.floor
     if assessment.analyzer == RULES and row.analyzer not in (None, RULES):
