@@ -57,6 +57,8 @@ async def test_analysis_measures_verdicts_one_by_one_and_together() -> None:
         "overhead_ms_p50",
         "overhead_ms_p95",
         "loop_block_ms_max",
+        "loop_busy_ms_p50",
+        "loop_idle_ms_p50",
         "loop_busy_ms_max",
         "loop_idle_ms_max",
         "throughput_per_min",
