@@ -432,6 +432,23 @@ class TestLargeAudience:
         assert not events.is_connected(failing)
         assert [len(listener.received) for listener in listeners] == [2] * self.SIZE
 
+    async def test_whatever_fails_the_others_get_their_turn(
+        self, events: EventBroadcaster, listeners: list[Listener]
+    ) -> None:
+        def fail() -> None:
+            raise RuntimeError("a broken watch of the audience")
+
+        events.disconnect(listeners.pop(0))
+        (failing,) = connected(events, FailingListener())
+        events.watch_audience(fail)
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        for _ in range(2):
+            events.broadcast_new_event(INCIDENT)
+            for _ in range(8):
+                await asyncio.sleep(0)
+        assert not events.is_connected(failing)
+        assert [len(listener.received) for listener in listeners] == [2] * len(listeners)
+
 
 class TestHistory:
     """Numbers, and what is kept under them."""

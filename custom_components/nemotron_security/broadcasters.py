@@ -232,14 +232,16 @@ class Broadcaster:
         """Offer what was said to the next clients of a large audience."""
         current = self._rounds[0]
         begin, current.served = current.served, current.served + BATCH
-        for message in current.messages:
-            self._offer(message, current.clients[begin : current.served])
-        if current.served >= len(current.clients):
-            self._rounds.popleft()
-        if self._rounds:
-            loop = asyncio.get_running_loop()
-            # Home Assistant needs two turns: one to wake the connections' writers, one in which these write.
-            loop.call_soon(loop.call_soon, self._serve)
+        try:
+            for message in current.messages:
+                self._offer(message, current.clients[begin : current.served])
+        finally:  # whatever happens, the others get their turn
+            if current.served >= len(current.clients):
+                self._rounds.popleft()
+            if self._rounds:
+                loop = asyncio.get_running_loop()
+                # Home Assistant needs two turns: one to wake the connections' writers, one in which these write.
+                loop.call_soon(loop.call_soon, self._serve)
 
     def _offer(self, message: Message, clients: Iterable[Client]) -> int:
         """Offer a message to those of the clients that still listen, and return how many took it."""
