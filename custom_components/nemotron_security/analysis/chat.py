@@ -11,8 +11,7 @@ import json
 from typing import Any, Final, NamedTuple, override
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, ConnectionTimeoutError
-from homeassistant.helpers.json import json_bytes
-from orjson import Fragment
+from homeassistant.helpers.json import json_bytes, json_fragment
 
 from . import AnalysisError, AnalysisProblem, Capabilities
 from .refusals import hidden_refusal, refusal
@@ -228,9 +227,9 @@ class DataUrl:
         self._json = b'%b%b"' % (json_bytes(f"data:{mime_type};base64,")[:-1], base64.b64encode(data))
 
     @property
-    def json_fragment(self) -> Fragment:
+    def json_fragment(self) -> Any:
         """Itself in JSON: Home Assistant's encoder asks for it."""
-        return Fragment(self._json)
+        return json_fragment(self._json)
 
     @override
     def __str__(self) -> str:
