@@ -84,7 +84,11 @@ class Walk:
         async with asyncio.timeout(60):
             while self.result["type"] is FlowResultType.SHOW_PROGRESS:
                 assert self.result["progress_action"] == self.result["step_id"]
-                await asyncio.sleep(0.02)
+                flow = self.manager._progress[self.result["flow_id"]]
+                # When it is done, Home Assistant goes on by itself, and then tells the page to ask: whoever asks before
+                # lets the next step be shown twice, the second time perhaps after it was answered.
+                while flow.cur_step and flow.cur_step["type"] is FlowResultType.SHOW_PROGRESS:
+                    await asyncio.sleep(0.02)
                 self.result = await self.manager.async_configure(self.result["flow_id"])
 
     def suggested(self, field: str) -> Any:
