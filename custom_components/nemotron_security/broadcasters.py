@@ -220,12 +220,12 @@ class Broadcaster:
         clients = list(self._clients)
         if len(clients) <= BATCH and not self._rounds:
             return self._offer(message, clients)
-        if self._rounds and not (last := self._rounds[-1]).served and last.clients == clients:
-            last.messages.append(message)
-            return len(clients)
         if not self._rounds:
             asyncio.get_running_loop().call_soon(self._serve)
-        self._rounds.append(_Round(clients=clients, messages=[message]))
+        if self._rounds and not (last := self._rounds[-1]).served and last.clients == clients:
+            last.messages.append(message)
+        else:
+            self._rounds.append(_Round(clients=clients, messages=[message]))
         return len(clients)
 
     def _serve(self) -> None:

@@ -174,7 +174,7 @@ class Subscription:
         Returns:
             Whether the user chose it and may have it.
         """
-        # As in _wants, but without calls: this line is what most messages cost most clients.
+        # Past _wants and _hand_over where they would change nothing: two calls less for each message and client.
         if (self._passes is not None or not self._user.is_admin) and not self._wants(message):
             return False
         if self._holding or len(self._queued) >= MAXIMUM_BACKLOG:
