@@ -85,7 +85,7 @@ class PictureView(SignedView):
             headers = {hdrs.CACHE_CONTROL: "private, no-cache", hdrs.ETAG: f'"{etag}"'}
             if any(known.value == etag for known in request.if_none_match or ()):
                 return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-            jpeg = await store.async_read_picture(picture.id)
+            (jpeg,) = await hass.async_add_executor_job(store.read_pictures, [picture])
         except StoreError as err:
             raise web.HTTPServiceUnavailable from err
         if jpeg is None:  # its file is gone, or a better one took its place
